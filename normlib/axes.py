@@ -1,0 +1,276 @@
+"""The axes of a tensor, the statistics along them, and which inputs an output really uses.
+
+An axis is a letter: N examples, C channels (or features), H and W the rows and columns of an
+image, L the positions of a sequence, G groups of channels. A layout is the letters of a tensor
+in order: "NCHW" for images, "NC" for feature vectors, "NCL" for sequences as convolutions see
+them, "NLC" for tokens as Transformers see them. `over` names the axes to average away.
+"""
+
+import copy
+import functools
+import re
+import types
+
+import torch
+from torch import nn
+
+_LIBRARY = re.compile(r"(torch|numpy|normlib)\b")  # functions that hold no state of a student's
+
+LAYOUTS = {2: "NC", 4: "NCHW"}  # rank 3 is "NCL" or "NLC": only the caller knows which
+
+
+def layout_of(x, layout=None):
+    """Check that `x` is a floating-point tensor and return its layout, guessed from the rank.
+
+    Raises TypeError for anything that is not a floating-point tensor, and ValueError where the
+    rank does not fit the layout or does not determine it.
+    """
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}: use torch.as_tensor(x)")
+    if not x.is_floating_point():
+        raise TypeError(
+            f"expected a floating-point tensor, got {x.dtype}: a mean of integers is not an "
+            "integer, so convert first with x.float()"
+        )
+    layout = layout or LAYOUTS.get(x.dim())
+    if layout is None and x.dim() == 3:
+        raise ValueError(
+            f"a tensor of shape {tuple(x.shape)} can be (N, C, L) or (N, L, C): "
+            "say which with layout='NCL' or layout='NLC'"
+        )
+    if layout is None or x.dim() != len(layout):
+        expected = f"{len(layout)} axes ({', '.join(layout)})" if layout else "2 to 4 axes"
+        raise ValueError(f"expected {expected}, got shape {tuple(x.shape)} with {x.dim()}")
+    return layout
+
+
+def dims(over, layout):
+    """Positions of the axes `over` in `layout`: dims("NHW", "NCHW") is (0, 2, 3).
+
+    "HW" stands for every position, so it means L in a sequence and nothing in "NC", which has no
+    positions. Raises ValueError for an axis the layout lacks, and when no axis is left.
+    """
+    if "H" not in layout:
+        over = over.replace("HW", "L" if "L" in layout else "")
+    missing = sorted(set(over) - set(layout))
+    if missing or len(set(over)) < len(over):
+        raise ValueError(
+            f"over={over!r} does not fit the axes {layout!r}: "
+            + (f"no axis {missing[0]!r} there" if missing else "each axis at most once")
+        )
+    if not over:
+        raise ValueError(f"nothing to average: a tensor with axes {layout!r} has no positions")
+    return tuple(layout.index(axis) for axis in over)
+
+
+class _Moments(torch.autograd.Function):
+    """Mean and biased variance, with the gradient written out.
+
+    On a CPU this is several times faster than torch.var_mean, and unlike mean(x²) − mean(x)² it
+    stays exact when the mean is large.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, dims):
+        mean = x.mean(dims, keepdim=True)
+        return mean, (x - mean).square_().mean(dims, keepdim=True)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0], output[0])
+
+    @staticmethod
+    def backward(ctx, grad_mean, grad_var):
+        x, mean = ctx.saved_tensors
+        count = x.numel() // mean.numel()
+        return (x - mean) * (grad_var * (2 / count)) + grad_mean / count, None
+
+
+def moments(x, over, *, layout=None):
+    """Mean and biased variance (divided by the count) of `x` over the axes `over`.
+
+    Both keep the averaged axes with size 1, so they broadcast against `x`:
+    for x of shape (N, C, H, W), over="NHW" gives two tensors of shape (1, C, 1, 1).
+    """
+    return _Moments.apply(x, dims(over, layout_of(x, layout)))
+
+
+def pool(mean, var, over, *, layout=None):
+    """Moments of a union of equally large sets, from the moments of each (law of total variance).
+
+    mean, var: one entry per set, for example the (N, C, 1, 1) table that moments(x, "HW") gives.
+    Pooling that table over "N" gives Batch Norm's statistics, over "C" Layer Norm's.
+    """
+    axes = dims(over, layout_of(mean, layout))
+    if var.shape != mean.shape:
+        raise ValueError(
+            f"mean has shape {tuple(mean.shape)} but var has {tuple(var.shape)}: "
+            "pass the two tensors of one call of moments"
+        )
+    pooled_mean, between = _Moments.apply(mean, axes)
+    return pooled_mean, var.mean(axes, keepdim=True) + between
+
+
+def split_groups(x, groups, layout):
+    """View the channels as (groups, channels per group): "NCHW" becomes "NGCHW"."""
+    axis = layout.index("C")
+    channels = x.shape[axis]
+    if groups < 1 or channels % groups:
+        raise ValueError(
+            f"{channels} channels cannot be split into {groups} equal groups: choose a divisor "
+            f"of {channels} ({', '.join(str(g) for g in divisors(channels))})"
+        )
+    return x.unflatten(axis, (groups, channels // groups)), layout.replace("C", "GC")
+
+
+def divisors(n):
+    """Every number of groups that divides `n` channels, in ascending order."""
+    return [g for g in range(1, n + 1) if n % g == 0]
+
+
+def normalize(x, over="NHW", *, eps=1e-5, layout=None, groups=1):
+    """Give `x` mean 0 and variance 1 over the axes `over`: (x − mean) / sqrt(var + eps).
+
+    x: floating point, (N, C), (N, C, H, W), or rank 3 with its layout named. Same shape out.
+    groups: compute the statistics inside each of so many groups of consecutive channels.
+
+    >>> x = torch.randn(8, 6, 4, 4)
+    >>> batch_norm = normalize(x, over="NHW")
+    >>> layer_norm = normalize(x, over="CHW")
+    >>> instance_norm = normalize(x, over="HW")
+    >>> group_norm = normalize(x, over="CHW", groups=2)
+    """
+    if eps < 0:
+        raise ValueError(f"eps is added to a variance and cannot be negative, got {eps}")
+    split, layout = split_groups(x, groups, layout_of(x, layout))
+    mean, var = moments(split, over, layout=layout)
+    return ((split - mean) / (var + eps).sqrt()).reshape(x.shape)
+
+
+def footprint(fn, *tensors, at=None, probes=3):
+    """Which inputs an output of `fn` depends on, measured: where its gradient is not zero.
+
+    fn: any differentiable function or module of the tensors, returning one tensor.
+    tensors: give the shapes; their values do not matter.
+    at: index of one output. The result is then a boolean mask of the input's shape; without it,
+        one mask per output, shape (*output.shape, *input.shape). Several tensors: one mask each.
+
+    The gradient is taken in float64 at `probes` random inputs, on a copy of the function and of
+    the modules and tensors it uses, so that looking changes nothing. Dependence that the
+    function hides from autograd (`.detach()`, `no_grad`) is not seen.
+    """
+    if not tensors:
+        raise TypeError("footprint needs at least one tensor: footprint(fn, x)")
+    for t in tensors:
+        if not isinstance(t, torch.Tensor) or not t.is_floating_point():
+            raise TypeError(f"footprint needs floating-point tensors, got {_kind(t)}")
+    probe, generator, masks = private_copy(fn), torch.Generator().manual_seed(0), None
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        for _ in range(probes):
+            inputs = [
+                torch.randn(t.shape, generator=generator, dtype=torch.float64, requires_grad=True)
+                for t in tensors
+            ]
+            y = probe(*inputs)
+            if not isinstance(y, torch.Tensor):
+                raise TypeError(f"the function returned {_kind(y)}, not a tensor")
+            if not y.requires_grad:
+                raise ValueError(
+                    "the output has no gradient to follow: compute it from the input with torch "
+                    "operations, without .detach(), .numpy() or no_grad"
+                )
+            out = y if at is None else y[tuple(at)]
+            seen = [_nonzero(g).reshape(*out.shape, *g.shape[1:]) for g in _jacobian(out, inputs)]
+            masks = seen if masks is None else [a | b for a, b in zip(masks, seen, strict=True)]
+    return masks[0] if len(masks) == 1 else tuple(masks)
+
+
+def spread(mask, layout):
+    """The axes along which a mask has more than one index, as letters: "NHW" for Batch Norm."""
+    used = mask.nonzero()
+    return "".join(a for a, index in zip(layout, used.T, strict=True) if index.unique().numel() > 1)
+
+
+def _jacobian(out, inputs):
+    """d out / d input for each input, one row per element of `out`; rows in batches."""
+    flat, rows = out.reshape(-1), []
+    for chunk in torch.eye(flat.numel(), dtype=flat.dtype).split(512):
+        try:
+            got = torch.autograd.grad(
+                flat, inputs, chunk, retain_graph=True, is_grads_batched=True, allow_unused=True
+            )
+        except RuntimeError:  # an operation that cannot be batched: one row at a time
+            each = [
+                torch.autograd.grad(flat, inputs, row, retain_graph=True, allow_unused=True)
+                for row in chunk
+            ]
+            got = [
+                None if column[0] is None else torch.stack(column)
+                for column in zip(*each, strict=True)
+            ]
+        rows.append(
+            [
+                torch.zeros(len(chunk), *x.shape) if g is None else g
+                for g, x in zip(got, inputs, strict=True)
+            ]
+        )
+    return [torch.cat(column) for column in zip(*rows, strict=True)]
+
+
+def _nonzero(gradient):
+    """Where a gradient is more than rounding error; NaN counts as dependence."""
+    size = gradient.abs()
+    return ~(size <= 1e-12 * size.nan_to_num().max())
+
+
+def private_copy(value, seen=None):
+    """A float64 copy of a function or module that shares no state with the original.
+
+    Follows what a function can reach: its closure, its defaults, the globals it names.
+    """
+    seen = {} if seen is None else seen
+    if id(value) in seen:
+        return seen[id(value)]
+    if isinstance(value, nn.Module):
+        result = copy.deepcopy(value).double()
+    elif isinstance(value, torch.Tensor):
+        result = value.detach().clone()
+        result = result.double() if result.is_floating_point() else result
+    elif isinstance(value, types.MethodType):
+        result = types.MethodType(value.__func__, private_copy(value.__self__, seen))
+    elif isinstance(value, functools.partial):
+        args = [private_copy(a, seen) for a in value.args]
+        kwargs = {k: private_copy(v, seen) for k, v in value.keywords.items()}
+        result = functools.partial(private_copy(value.func, seen), *args, **kwargs)
+    elif type(value) in (list, tuple):
+        result = type(value)(private_copy(v, seen) for v in value)
+    elif type(value) is dict:
+        result = {k: private_copy(v, seen) for k, v in value.items()}
+    elif isinstance(value, types.FunctionType) and not _LIBRARY.match(value.__module__ or ""):
+        code, scope = value.__code__, dict(value.__globals__)
+        cells = tuple(types.CellType() for _ in code.co_freevars)
+        result = types.FunctionType(code, scope, value.__name__, value.__defaults__, cells or None)
+        result.__kwdefaults__ = value.__kwdefaults__
+        seen[id(value)] = result  # before its parts, for functions that name themselves
+        for name in _names(code):
+            if name in scope:
+                scope[name] = private_copy(scope[name], seen)
+        for cell, original in zip(cells, value.__closure__ or (), strict=True):
+            cell.cell_contents = private_copy(original.cell_contents, seen)
+        result.__defaults__ = private_copy(value.__defaults__, seen)
+    else:
+        result = value
+    seen[id(value)] = result
+    return result
+
+
+def _names(code):
+    """The global names a function mentions, those of functions written inside it included."""
+    inner = [_names(c) for c in code.co_consts if isinstance(c, types.CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _kind(value):
+    return f"{value.dtype} tensor" if isinstance(value, torch.Tensor) else type(value).__name__

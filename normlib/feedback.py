@@ -1,0 +1,224 @@
+"""Answers to the student: `check` for exercises, `claim` for the article's claims on trial."""
+
+import html
+import pathlib
+import tomllib
+
+import torch
+
+from normlib.messages import CHECK, CLAIM
+
+LEDGER = pathlib.Path(__file__).parent / "claims.toml"
+
+
+class Card:
+    """A short text with a title and a mood, shown in a notebook as a coloured card."""
+
+    COLORS = {"good": "#1b7f4b", "bad": "#b3261e", "mixed": "#9a6700", "plain": "#5a6372"}
+
+    def __init__(self, title, lines, mood):
+        self.title, self.lines, self.mood = title, lines, mood
+
+    def __repr__(self):
+        return "\n".join([self.title, *(f"  {text}" for text in self.lines)])
+
+    def _repr_html_(self):
+        color = self.COLORS[self.mood]
+        body = "".join(f'<div style="margin-top:4px">{html.escape(t)}</div>' for t in self.lines)
+        return (
+            f'<div role="status" style="border:1px solid {color};border-left:6px solid {color};'
+            "border-radius:6px;max-width:760px;padding:8px 14px;font-size:14px;line-height:1.45;"
+            'color:var(--jp-ui-font-color1,#1f2430);background:var(--jp-layout-color0,#fff)">'
+            f"<strong>{html.escape(self.title)}</strong>{body}</div>"
+        )
+
+
+class CheckResult(Card):
+    """What check() found: `passed`, and the `mistakes` it can recognise."""
+
+    def __init__(self, passed, detail, mistakes):
+        self.passed, self.mistakes = passed, mistakes
+        title = CHECK["pass" if passed else "fail"].format(detail=detail)
+        super().__init__(title, [], "good" if passed else "bad")
+
+
+def check(answer, expected, *, inputs=None, mistakes=None, tolerance=1e-5):
+    """Compare an exercise's answer with the expected one, and name the mistake if it is a known one.
+
+    With `inputs` (a list of tensors, or of tuples of arguments), `answer` and `expected` are
+    functions and are compared on each. Without, both are plain values.
+    mistakes: {message: wrong function or value}. An answer that agrees with a wrong one on every
+    input gets its message. Anything else is told how far off it is. Never raises for a wrong
+    answer: the notebook runs on.
+    """
+    mistakes = mistakes or {}
+    if inputs is None:
+        passed, detail = _check_value(answer, expected, mistakes)
+    else:
+        inputs = [case if isinstance(case, tuple) else (case,) for case in inputs]
+        passed, detail = _check_function(answer, expected, inputs, mistakes, tolerance)
+    return CheckResult(passed, detail, mistakes)
+
+
+def _check_value(answer, expected, mistakes):
+    if answer is ... or answer is None:
+        return False, CHECK["blank"]
+    if _same_value(answer, expected):
+        return True, CHECK["value_equal"].format(value=answer)
+    for message, wrong in mistakes.items():
+        if _same_value(answer, wrong):
+            return False, message
+    return False, CHECK["value_off"].format(value=answer)
+
+
+def _same_value(a, b):
+    if isinstance(a, float) or isinstance(b, float):
+        return isinstance(a, (int, float)) and abs(a - b) <= 1e-3 * max(1, abs(b))
+    if isinstance(a, str) and isinstance(b, str):
+        return a.strip().lower() == b.strip().lower()
+    return type(a) is type(b) and a == b
+
+
+def _check_function(answer, expected, inputs, mistakes, tolerance):
+    worst, got_all = 0.0, []
+    right = [expected(*_clones(case)) for case in inputs]
+    for case, want in zip(inputs, right, strict=True):
+        mine = _clones(case)
+        shape = tuple(case[0].shape)
+        try:
+            got = answer(*mine)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            return False, CHECK["raised"].format(shape=shape, error=text)
+        problem = _problem(got, want, case, mine)
+        if problem:
+            return False, problem
+        got_all.append(got)
+    for got, want in zip(got_all, right, strict=True):
+        worst = max(worst, (got - want).abs().max().item())
+    if all(_close(g, w, tolerance) for g, w in zip(got_all, right, strict=True)):
+        return True, CHECK["all_equal"].format(count=len(inputs), error=worst)
+    for message, wrong in mistakes.items():
+        try:
+            wrongs = [wrong(*_clones(case)) for case in inputs]
+        except Exception:  # this mistake is impossible on these inputs
+            continue
+        if all(_close(g, w, tolerance) for g, w in zip(got_all, wrongs, strict=True)):
+            return False, message
+    untouched = zip(got_all, inputs, strict=True)
+    if all(g.shape == c[0].shape and torch.equal(g, c[0]) for g, c in untouched):
+        return False, CHECK["unchanged"]
+    bad = next((g, w) for g, w in zip(got_all, right, strict=True) if not _close(g, w, tolerance))
+    return False, _how_far(*bad, tolerance)
+
+
+def _clones(case):
+    return [c.clone() if isinstance(c, torch.Tensor) else c for c in case]
+
+
+def _close(got, want, tolerance):
+    return got.shape == want.shape and torch.allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+def _problem(got, want, case, mine):
+    """The sentence for a result that cannot be compared, or None."""
+    if got is None or got is ...:
+        return CHECK["nothing"]
+    if not isinstance(got, torch.Tensor):
+        return CHECK["not_tensor"].format(kind=type(got).__name__)
+    tensors = [(a, b) for a, b in zip(case, mine, strict=True) if isinstance(a, torch.Tensor)]
+    if any(not torch.equal(a, b) for a, b in tensors):
+        return CHECK["touched"]
+    if got.shape != want.shape:
+        return CHECK["shape"].format(got=tuple(got.shape), expected=tuple(want.shape))
+    if not got.isfinite().all():
+        return CHECK["not_finite"].format(count=int((~got.isfinite()).sum()))
+    return None
+
+
+def _how_far(got, want, tolerance):
+    """How wrong an unrecognised answer is, in numbers."""
+    difference = (got - want).abs()
+    flat = int(difference.argmax())
+    index = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), got.shape))
+    agree = torch.isclose(got, want, rtol=tolerance, atol=tolerance).float().mean().item()
+    text = CHECK["off"].format(
+        error=difference.max().item(), index=index, share=agree,
+        got=got.reshape(-1)[flat].item(), expected=want.reshape(-1)[flat].item(),
+    )  # fmt: skip
+    if got.numel() > 1:
+        shift = (got - want).mean()
+        ratio = (got * want).sum() / want.square().sum().clamp_min(1e-30)
+        if torch.allclose(got, want + shift, atol=tolerance, rtol=tolerance):
+            text += " " + CHECK["shifted"].format(shift=shift.item())
+        elif torch.allclose(got, want * ratio, atol=tolerance, rtol=tolerance):
+            text += " " + CHECK["scaled"].format(ratio=ratio.item())
+    return text
+
+
+def ledger():
+    """The article's claims, by id, as written in claims.toml."""
+    return tomllib.loads(LEDGER.read_text("utf-8"))
+
+
+class Claim(Card):
+    """A claim with its `verdict`: a key of the CLAIM messages."""
+
+    def __init__(self, verdict, *args):
+        self.verdict = verdict
+        super().__init__(*args)
+
+
+def claim(id, **measured):
+    """Put a claim of the article on trial and show the verdict.
+
+    A claim that an experiment decides names its conditions in claims.toml. Pass each as True or
+    False, or as (bool, "the numbers"). `supports` are what the claim leads one to expect, `limits`
+    what restricts it: all supports and no limit make it hold; a limit makes it hold with a
+    condition; some supports make it hold in part; none refutes it. A claim of wording or history
+    takes no measurement and is settled by the citation in the ledger.
+
+    Raises ValueError for an unknown id and for missing or unknown conditions.
+    """
+    entries = ledger()
+    if id not in entries:
+        raise ValueError(f"no claim {id!r} in the ledger: it has {', '.join(entries)}")
+    entry = entries[id]
+    supports, limits = entry.get("supports", {}), entry.get("limits", {})
+    if set(measured) != set(supports) | set(limits):
+        raise ValueError(
+            f"claim {id} is decided by {sorted(set(supports) | set(limits)) or 'citation alone'}, "
+            f"got {sorted(measured)}"
+        )
+    results = {name: _measurement(id, name, value) for name, value in measured.items()}
+    lines = [entry["claim"]]
+    if measured:
+        held = [results[name][0] for name in supports]
+        if all(held):
+            verdict = "condition" if any(results[name][0] for name in limits) else "holds"
+        else:
+            verdict = "partly" if any(held) else "refuted"
+        for kind, conditions in (("supports", supports), ("limits", limits)):
+            for name, words in conditions.items():
+                came_out, numbers = results[name]
+                answer = CLAIM["yes" if came_out else "no"]
+                detail = f" ({numbers})" if numbers else ""
+                lines.append(f"{'✓' if came_out else '✗'} {CLAIM[kind]}: {words} {answer}{detail}")
+        lines.append(CLAIM["experiment"])
+    else:
+        verdict = f"cited_{entry['settled']}"
+        lines.append(CLAIM["citation"])
+    lines.append(f"{CLAIM['truth']}: {entry['truth']}")
+    lines.append(f"{CLAIM['source']}: {entry['source']}")
+    mood = {"holds": "good", "refuted": "bad", "cited_holds": "good", "cited_wrong": "bad"}
+    title = f"{CLAIM['title'].format(id=id)}. {CLAIM['verdict']}: {CLAIM[verdict]}"
+    return Claim(verdict, title, lines, mood.get(verdict, "mixed"))
+
+
+def _measurement(id, name, value):
+    """A condition's outcome and its numbers; numpy's and torch's booleans count as booleans."""
+    outcome, numbers = value if isinstance(value, tuple) else (value, "")
+    outcome = outcome.item() if hasattr(outcome, "item") else outcome
+    if not isinstance(outcome, bool):
+        raise ValueError(f"claim {id}: {name} must be True or False, got {outcome!r}")
+    return outcome, numbers

@@ -1,0 +1,126 @@
+"""Every sentence that a widget, a check or a claim card shows: one table, so that a second
+language is a second table. {names} are filled in by the code that shows the sentence."""
+
+EXPLORER = {
+    "label": "Axes explorer: {shape}",
+    "sheet": "Tensor {shape}. Arrow keys choose a cell.",
+    "sees": "What does this output see?",
+    "reaches": "What does this input reach?",
+    "before": "input values",
+    "after": "output values",
+    "groups": "groups",
+    "uses": "This output uses {count} values: {what}.",
+    "uses_itself": "This output uses 1 value: its own input.",
+    "uses_other": "This output uses 1 value: {what}.",
+    "uses_nothing": "This output does not depend on the input.",
+    "moves": "This input moves {count} outputs: {what}.",
+    "moves_itself": "This input moves 1 output: its own.",
+    "moves_other": "This input moves 1 output: {what}.",
+    "moves_nothing": "This input moves no output.",
+    "no_block": "cells that do not form a block along the axes",
+    "every": "every {axis}",
+    "one": "{axis} {index}",
+    "range": "{axis}s {first} to {last}",
+    "several": "{axis}s {indices}",
+    "arithmetic": "(x − mean) / √(var + ε) = ({x} − {mean}) / √({var} + {eps}) = {normalized}",
+    "arithmetic_running": "(x − running_mean) / √(running_var + ε) = "
+    "({x} − {mean}) / √({var} + {eps}) = {normalized}",
+    "no_arithmetic": "No mean or variance of these values enters the output {output}.",
+    "equal": "The code gives the same: {output}.",
+    "differs": "The code gives {output}: more happens to this value (weight and bias, another "
+    "epsilon, or something else).",
+    "reach_note": "Change x = {x} a little, and each highlighted output changes.",
+    "readout_count": "count",
+    "readout_mean": "mean",
+    "readout_std": "std",
+    "readout_x": "x",
+    "readout_normalized": "normalised",
+    "readout_output": "output",
+    "cube": "The same tensor as a cube",
+    "cube_position": "position",
+    "table": "Mean of each tile; outlined: the tiles that enter",
+    "table_reaches": "Mean of each tile; outlined: the tiles that move",
+    "help": "Point or use the arrow keys to choose a cell, click to hold it. [ and ] change the "
+    "method, q the question, v the values, comma and full stop the groups.",
+    "held": "Held: click again to let go.",
+    "measured": "Measured from the running code: highlighted where the gradient is not zero.",
+}
+
+AXES = {  # the word for one step along an axis, by layout
+    "NC": {"N": "example", "C": "feature"},
+    "NCL": {"N": "example", "C": "channel", "L": "position"},
+    "NLC": {"N": "example", "L": "token", "C": "feature"},
+    "NCHW": {"N": "example", "C": "channel", "H": "row", "W": "column"},
+    "positions": "position",
+}
+
+FLIPBOOK = {
+    "label": "Pictures to flip through",
+    "frame": "{settings}",
+    "setting": "{name} = {value}",
+    "progress": "drawing",
+}
+
+PREDICT = {
+    "label": "Predict first",
+    "lock": "Lock my answer",
+    "choose": "Choose one, then lock it.",
+    "locked": "Locked: {choice}. Run on; the answer shows here when it has been measured.",
+    "right": "You said {choice}, and that is what came out.",
+    "wrong": "You said {choice}. What came out: {answer}.",
+    "yours": "yours",
+    "measured": "measured",
+}
+
+CHECK = {
+    "pass": "Correct. {detail}",
+    "fail": "Not yet. {detail}",
+    "all_equal": "Your answer agrees on all {count} inputs (largest difference {error:.1g}).",
+    "value_equal": "{value} is right.",
+    "nothing": "Your function returned None. Does it have a return line?",
+    "unchanged": "Your function still returns its input unchanged. Replace the stub.",
+    "blank": "There is no answer yet: replace the ... with yours.",
+    "raised": "On an input of shape {shape} your function raised {error}",
+    "not_tensor": "Your function returned {kind}, and a tensor is expected.",
+    "shape": "The shape is {got}; expected {expected}.",
+    "not_finite": "The result has {count} values that are NaN or infinite. Is there a division "
+    "by zero, or a square root of a negative number?",
+    "touched": "Your function changed its input in place. Compute a new tensor.",
+    "off": "The largest difference is {error:.3g}, at index {index}: you give {got:.4f}, expected "
+    "{expected:.4f}. {share:.0%} of the values agree.",
+    "scaled": "Your values are {ratio:.4f} times the expected ones everywhere.",
+    "shifted": "Your values are the expected ones plus {shift:.4f} everywhere.",
+    "value_off": "{value} is not it.",
+}
+
+CLAIM = {
+    "title": "Claim {id}",
+    "verdict": "Verdict here",
+    "holds": "holds",
+    "condition": "holds, with a condition",
+    "partly": "holds in part",
+    "refuted": "does not hold here",
+    "cited_holds": "holds",
+    "cited_condition": "holds, with a condition",
+    "cited_misleading": "misleading",
+    "cited_wrong": "wrong",
+    "experiment": "Decided by the experiment above.",
+    "citation": "Settled by citation, not by an experiment.",
+    "yes": "yes",
+    "no": "no",
+    "supports": "the claim expects",
+    "limits": "a limit",
+    "truth": "What is true",
+    "source": "Source",
+}
+
+ENVIRONMENT = {
+    "ready": "Your environment is ready.",
+    "differs": "Some packages have another version than the course was tested with.",
+    "broken": "Something is missing.",
+    "summary": "Python {python}, torch {torch}.",
+    "missing": "{name} is not installed.",
+    "other": "{name} is {version}; the course was tested with {wanted}.",
+    "remedy": "In the course's folder run: pip install -r requirements.txt -e . Then restart the "
+    "kernel. If widgets stay blank, restart JupyterLab too.",
+}

@@ -1,0 +1,170 @@
+"""The course's pictures: functions of arrays that return a matplotlib figure, and one style.
+
+Four hues have a fixed meaning: input blue, statistic green, normalised output orange, and the
+highlighted group in its own colour. Every method keeps one colour and one marker throughout.
+"""
+
+import base64
+import html
+import io
+import pathlib
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.collections import PolyCollection
+
+from normlib.axes import footprint
+
+INPUT, STATISTIC, OUTPUT, QUIET = "#0072b2", "#00825c", "#c44e00", "#8a929e"
+METHODS = {  # colour, marker
+    "none": ("#5a6372", "o"),
+    "Batch Norm": ("#0072b2", "s"),
+    "Layer Norm": ("#c44e00", "^"),
+    "Instance Norm": ("#00825c", "D"),
+    "Group Norm": ("#a8478f", "v"),
+}
+# Colours of sets that share a statistic: distinct to colour-blind eyes, pale enough for text.
+SETS = ["#56b4e9", "#f0a35e", "#7fcdbb", "#cc9ac7", "#f0e442", "#b8bcc4"]
+
+
+def set_color(number):
+    """The colour of a set; shifted after every round, so that rows of sets differ too."""
+    return SETS[(number + number // len(SETS)) % len(SETS)]
+
+plt.style.use(pathlib.Path(__file__).parent / "course.mplstyle")
+
+
+class Picture:
+    """A figure as it stands in a notebook: an image with alt text, and a sentence under it."""
+
+    def __init__(self, figure, see, alt):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+        plt.close(figure)
+        self.png, self.see, self.alt = buffer.getvalue(), see, alt
+
+    def __repr__(self):
+        return f"{self.see} [{self.alt}]"
+
+    def _repr_html_(self):
+        source = base64.b64encode(self.png).decode()
+        return (
+            '<figure style="margin:4px 0;max-width:900px">'
+            f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{source}" '
+            'style="background:#fff;border-radius:6px;max-width:100%">'
+            f"<figcaption>{html.escape(self.see)}</figcaption></figure>"
+        )
+
+
+def show(figure, see, alt):
+    """Show a figure: `see` is the sentence under it, `alt` describes it to who cannot see it."""
+    return Picture(figure, see, alt)
+
+
+def band(ax, x, runs, name):
+    """One curve over seeds: the mean as a line with markers, minimum to maximum as a band.
+
+    x: (n,); runs: (seeds, n), finite; name: a method, which sets colour and marker.
+    """
+    runs = np.asarray(runs, dtype=float)
+    if runs.ndim != 2 or runs.shape[1] != len(x):
+        raise ValueError(f"runs must have shape (seeds, {len(x)}), got {runs.shape}")
+    if not np.isfinite(runs).all():
+        raise ValueError("runs hold NaN or infinite values: leave those out, and say so")
+    color, marker = METHODS[name]
+    ax.fill_between(x, runs.min(0), runs.max(0), color=color, alpha=0.18, linewidth=0)
+    ax.plot(x, runs.mean(0), color=color, marker=marker, label=name)
+
+
+def strip(ax, groups, color=INPUT):
+    """One dot per seed and a line at the mean, for every group: {name: values}."""
+    for i, values in enumerate(groups.values()):
+        values = np.asarray(values, dtype=float)
+        spread = np.linspace(-0.08, 0.08, len(values)) if len(values) > 1 else [0]
+        ax.plot(i + np.asarray(spread), values, "o", color=color, alpha=0.75)
+        ax.plot([i - 0.25, i + 0.25], [values.mean()] * 2, color=color)
+        ax.annotate(f"{values.mean():.3f}", (i + 0.28, values.mean()), va="center", fontsize=12)
+    ax.set_xticks(range(len(groups)), list(groups))
+    ax.set_xlim(-0.5, len(groups) - 0.2)
+
+
+def shared_sets(fn, x):
+    """Number the outputs of fn(x) by footprint: outputs with the same number share a statistic.
+
+    Measured. Returns an integer array of x's shape; numbers count up in reading order.
+    """
+    rows = footprint(fn, x).reshape(x.numel(), -1).numpy()
+    numbers = {}
+    which = [numbers.setdefault(row.tobytes(), len(numbers)) for row in rows]
+    return np.array(which).reshape(x.shape)
+
+
+def cubes(methods, x):
+    """The article's cube, measured: channels right, positions down, examples into the depth.
+
+    methods: {name: function}; x: (N, C, H, W). Cells of one colour and between bold lines share
+    a statistic. Below each cube its (N, C) table, with the number of the set in every tile.
+    """
+    fig, axes = plt.subplots(
+        2, len(methods), figsize=(3 * len(methods), 5.6), height_ratios=[3, 2], squeeze=False
+    )
+    for column, (name, fn) in enumerate(methods.items()):
+        sets = shared_sets(fn, x)
+        draw_cube(axes[0, column], sets.reshape(*sets.shape[:2], -1))
+        draw_tiles(axes[1, column], sets)
+        axes[0, column].set_title(name, loc="center")
+    axes[1, 0].set_ylabel("example")
+    return fig
+
+
+def draw_cube(ax, sets):
+    """Draw the three visible faces of sets (N, C, P), with bold lines where the number changes."""
+    n, c, p = sets.shape
+    right, down, back = np.array([1.0, 0]), np.array([0, -0.55]), np.array([0.5, 0.42])
+    faces = (  # one corner per cell, two edges, and the numbers on that face
+        (np.zeros(2), right, down, sets[0].T, (p, c)),
+        (np.zeros(2), right, back, sets[:, :, 0], (n, c)),
+        (right * c, down, back, sets[:, -1, :], (n, p)),
+    )
+    for origin, along, across, numbers, (rows, columns) in faces:
+        polygons, colors = [], []
+        for r in range(rows):
+            for k in range(columns):
+                at = origin + along * k + across * r
+                polygons.append([at, at + along, at + along + across, at + across])
+                colors.append(set_color(numbers[r, k]))
+                for other, edge in (((r - 1, k), along), ((r, k - 1), across)):
+                    if min(other) < 0 or numbers[other] != numbers[r, k]:
+                        ax.plot(*zip(at, at + edge, strict=True), color="#1f2430", linewidth=1.8)
+            end = origin + along * columns + across * r
+            ax.plot(*zip(end, end + across, strict=True), color="#1f2430", linewidth=1.8)
+        for k in range(columns):
+            at = origin + along * k + across * rows
+            ax.plot(*zip(at, at + along, strict=True), color="#1f2430", linewidth=1.8)
+        ax.add_collection(
+            PolyCollection(polygons, facecolors=colors, edgecolors="white", linewidths=0.6)
+        )
+    words = {"ha": "center", "fontsize": 12}
+    ax.text(*(right * c / 2 + down * p + [0, -0.9]), "C", **words)
+    ax.text(*(down * p / 2 + [-0.5, 0]), "H, W", va="center", rotation=90, **words)
+    ax.text(*(back * n / 2 + [-0.4, 0.2]), "N", **words)
+    ax.set_aspect("equal")
+    ax.autoscale_view()
+    ax.axis("off")
+
+
+def draw_tiles(ax, sets):
+    """Draw the (N, C) table; a tile that holds several sets says how many."""
+    n, c = sets.shape[:2]
+    for i in range(n):
+        for j in range(c):
+            inside = np.unique(sets[i, j])
+            color = set_color(inside[0]) if len(inside) == 1 else "white"
+            ax.add_patch(plt.Rectangle((j, i), 1, 1, facecolor=color, edgecolor="white"))
+            label = str(inside[0]) if len(inside) == 1 else f"({len(inside)})"
+            ax.text(j + 0.5, i + 0.5, label, ha="center", va="center", fontsize=12)
+    ax.set(xlim=(0, c), ylim=(n, 0), aspect="equal", xlabel="channel")
+    ax.set_xticks(np.arange(c) + 0.5, range(c))
+    ax.set_yticks(np.arange(n) + 0.5, range(n))
+    ax.grid(False)
+    ax.tick_params(length=0)

@@ -1,0 +1,142 @@
+"""One seeded training loop, small networks, and probes that look inside while they train."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+
+@dataclass
+class History:
+    """What a run records. `loss`: one number per step. `accuracy`: on test data, per epoch.
+
+    Per watched layer (weights of nn.Linear and nn.Conv2d), one number per step: `mean` and `std`
+    of its outputs, `gradient` the norm of its weight's gradient.
+    """
+
+    loss: list = field(default_factory=list)
+    accuracy: list = field(default_factory=list)
+    mean: dict = field(default_factory=dict)
+    std: dict = field(default_factory=dict)
+    gradient: dict = field(default_factory=dict)
+
+    @property
+    def diverged(self):
+        """True when the loss was no longer finite; training stops there."""
+        return not torch.tensor(self.loss).isfinite().all().item()
+
+
+def mlp(*widths, norm=None, activation=nn.ReLU, gain=1.0, dropout=0.0, seed=0):
+    """A stack of fully connected layers: mlp(64, 100, 100, 10) has two hidden layers.
+
+    norm: called with a width after every hidden layer, for example BatchNorm. The weights start
+    normal with standard deviation gain * sqrt(2 / fan_in) (He initialisation at gain 1).
+    """
+    if len(widths) < 2:
+        raise ValueError(f"an MLP needs at least an input and an output width, got {widths}")
+    generator, layers = torch.Generator().manual_seed(seed), []
+    for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
+        linear = nn.Linear(fan_in, fan_out)
+        with torch.no_grad():
+            std = gain * (2 / fan_in) ** 0.5
+            linear.weight.copy_(torch.randn(fan_out, fan_in, generator=generator) * std)
+            linear.bias.zero_()
+        layers.append(linear)
+        if i < len(widths) - 2:
+            layers += [norm(fan_out)] if norm else []
+            layers.append(activation())
+            layers += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers)
+
+
+def fit(
+    model, data, *, lr=0.1, epochs=5, batch_size=64, seed=0, weight_decay=0.0,
+    optimizer="sgd", watch=False, progress=False,
+):  # fmt: skip
+    """Train a classifier in place on a data.Split and return its History.
+
+    Batches are full ones in an order set by `seed`. watch: record every layer's statistics.
+    Raises ValueError for an unknown optimizer or a batch larger than the data.
+    """
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+    if optimizer not in kinds:
+        raise ValueError(f"unknown optimizer {optimizer!r}: choose one of {sorted(kinds)}")
+    if not 1 <= batch_size <= len(data.x):
+        raise ValueError(f"batch_size must be 1 to {len(data.x)}, got {batch_size}")
+    torch.manual_seed(seed)
+    step = kinds[optimizer](model.parameters(), lr=lr, weight_decay=weight_decay)
+    history = History()
+    with Watch(model if watch else nn.Identity(), history) as watching:
+        for _ in tqdm(range(epochs), desc="training", leave=False, disable=not progress):
+            model.train()
+            order = torch.randperm(len(data.x))
+            for batch in order.split(batch_size):
+                if len(batch) < batch_size:
+                    break
+                step.zero_grad()
+                loss = F.cross_entropy(model(data.x[batch]), data.y[batch])
+                loss.backward()
+                watching.gradients()
+                step.step()
+                history.loss.append(loss.item())
+            history.accuracy.append(accuracy(model, data.x_test, data.y_test))
+            if history.diverged:
+                break
+    return history
+
+
+@torch.no_grad()
+def accuracy(model, x, y):
+    """Share of correct answers in eval mode; the model's mode is as before afterwards."""
+    training = model.training
+    model.eval()
+    share = (model(x).argmax(1) == y).float().mean().item()
+    model.train(training)
+    return share
+
+
+class Watch:
+    """Records the outputs and weight gradients of every linear or convolution layer."""
+
+    def __init__(self, model, history):
+        kinds = (nn.Linear, nn.Conv2d)
+        self.layers = {n: m for n, m in model.named_modules() if isinstance(m, kinds)}
+        self.history = history
+
+    def __enter__(self):
+        self.hooks = [m.register_forward_hook(self.outputs(n)) for n, m in self.layers.items()]
+        return self
+
+    def __exit__(self, *error):
+        for hook in self.hooks:
+            hook.remove()
+
+    def outputs(self, name):
+        def record(module, inputs, output):
+            if module.training:
+                std, mean = torch.std_mean(output.detach())
+                self.history.mean.setdefault(name, []).append(mean.item())
+                self.history.std.setdefault(name, []).append(std.item())
+
+        return record
+
+    def gradients(self):
+        for name, module in self.layers.items():
+            self.history.gradient.setdefault(name, []).append(module.weight.grad.norm().item())
+
+
+def gradients_by_layer(model, x, y):
+    """Norm of the loss gradient at the output of every linear layer, first to last, as a tensor."""
+    outputs = []
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+        for module in model
+        if isinstance(module, nn.Linear)
+    ]
+    loss = F.cross_entropy(model(x), y)
+    for hook in hooks:
+        hook.remove()
+    return torch.stack([g.norm() for g in torch.autograd.grad(loss, outputs)])

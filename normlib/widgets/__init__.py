@@ -1,0 +1,7 @@
+"""Three widgets that redraw in the browser and need no kernel once they are shown."""
+
+from normlib.widgets.axes_explorer import AxesExplorer
+from normlib.widgets.flipbook import Flipbook
+from normlib.widgets.predict import Predict
+
+__all__ = ["AxesExplorer", "Flipbook", "Predict"]

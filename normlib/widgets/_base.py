@@ -1,0 +1,30 @@
+"""What the widgets share: their look, and numbers on their way to the browser."""
+
+import pathlib
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+
+
+def stylesheet(name):
+    """The common style followed by a widget's own, as one text."""
+    return "".join((HERE / f"{part}.css").read_text("utf-8") for part in ("base", name))
+
+
+class Packer:
+    """Collects arrays into one buffer; add() returns where the browser finds an array again."""
+
+    def __init__(self):
+        self.parts, self.size = [], 0
+
+    def add(self, array, dtype):
+        """Append as little-endian `dtype` ("f8", "i4" or "u1"); returns [dtype, offset, length]."""
+        data = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).ravel()
+        where = [dtype, self.size, data.size]
+        self.parts.append(data.tobytes())
+        self.size += data.nbytes
+        return where
+
+    def bytes(self):
+        return b"".join(self.parts)
