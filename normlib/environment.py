@@ -47,4 +47,6 @@ def self_check(installed=installed, pinned=None):
         summary = ENVIRONMENT["summary"].format(python=python, torch=installed("torch"))
         return Card(ENVIRONMENT["ready"], [summary], "good")
     lines.append(ENVIRONMENT["remedy"])
-    return Card(ENVIRONMENT["broken" if missing else "differs"], lines, "bad" if missing else "mixed")
+    return Card(
+        ENVIRONMENT["broken" if missing else "differs"], lines, "bad" if missing else "mixed"
+    )

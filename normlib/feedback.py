@@ -11,10 +11,11 @@ from normlib.messages import CHECK, CLAIM
 LEDGER = pathlib.Path(__file__).parent / "claims.toml"
 
 
+MOODS = {"good": "#1b7f4b", "mixed": "#9a6700", "bad": "#b3261e"}  # border colours
+
+
 class Card:
     """A short text with a title and a mood, shown in a notebook as a coloured card."""
-
-    COLORS = {"good": "#1b7f4b", "bad": "#b3261e", "mixed": "#9a6700", "plain": "#5a6372"}
 
     def __init__(self, title, lines, mood):
         self.title, self.lines, self.mood = title, lines, mood
@@ -23,7 +24,7 @@ class Card:
         return "\n".join([self.title, *(f"  {text}" for text in self.lines)])
 
     def _repr_html_(self):
-        color = self.COLORS[self.mood]
+        color = MOODS[self.mood]
         body = "".join(f'<div style="margin-top:4px">{html.escape(t)}</div>' for t in self.lines)
         return (
             f'<div role="status" style="border:1px solid {color};border-left:6px solid {color};'
@@ -43,7 +44,7 @@ class CheckResult(Card):
 
 
 def check(answer, expected, *, inputs=None, mistakes=None, tolerance=1e-5):
-    """Compare an exercise's answer with the expected one, and name the mistake if it is a known one.
+    """Compare an exercise's answer with the expected one, and name the mistake if it is known.
 
     With `inputs` (a list of tensors, or of tuples of arguments), `answer` and `expected` are
     functions and are compared on each. Without, both are plain values.

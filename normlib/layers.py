@@ -135,9 +135,7 @@ class BatchNorm(RunningNorm):
     over = "NHW"
     remembers = "running mean and variance"
 
-    def __init__(
-        self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True
-    ):
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
 
     def update_rate(self):

@@ -31,6 +31,7 @@ def set_color(number):
     """The colour of a set; shifted after every round, so that rows of sets differ too."""
     return SETS[(number + number // len(SETS)) % len(SETS)]
 
+
 plt.style.use(pathlib.Path(__file__).parent / "course.mplstyle")
 
 

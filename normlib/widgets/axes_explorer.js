@@ -247,10 +247,10 @@ function render({ model, el, signal }) {
   const arithmetic = make("p", { class: "nl-arithmetic" });
   const note = make("p", { class: "nl-note" });
   const readout = {};
-  const readoutList = make("dl", { class: "nl-readout" });
+  const readoutList = make("div", { class: "nl-readout" });
   for (const key of ["count", "mean", "std", "x", "normalized", "output"]) {
-    readout[key] = make("dd", { "data-key": key });
-    readoutList.append(make("div", {}, make("dt", {}, text[`readout_${key}`]), readout[key]));
+    readout[key] = make("b", { "data-key": key });
+    readoutList.append(make("div", {}, make("span", {}, text[`readout_${key}`]), readout[key]));
   }
   const help = make("p", { class: "nl-help" });
 

@@ -200,9 +200,7 @@ def sentence(mask, layout, verb):
 def block(mask, layout):
     """Name a footprint axis by axis: "channel 2, every example, every position"."""
     text, words = messages.EXPLORER, messages.AXES[layout]
-    used = {
-        axis: np.unique(index) for axis, index in zip(layout, np.nonzero(mask), strict=True)
-    }
+    used = {axis: np.unique(index) for axis, index in zip(layout, np.nonzero(mask), strict=True)}
     if np.prod([len(indices) for indices in used.values()]) != mask.sum():
         return text["no_block"]
     phrases = {}

@@ -49,7 +49,8 @@ class Flipbook(anywidget.AnyWidget):
             alt = (inspect.getdoc(draw) or "").partition("\n")[0]
         packer, frames = Packer(), []
         settings = [
-            dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())
+            dict(zip(choices, values, strict=True))
+            for values in itertools.product(*choices.values())
         ]
         for setting in tqdm(settings, desc=messages.FLIPBOOK["progress"], leave=False):
             picture = frame(draw, setting)
@@ -102,7 +103,9 @@ def frame(draw, setting):
     try:
         figure = draw(**setting)
         if not hasattr(figure, "savefig"):
-            raise TypeError(f"it returned {type(figure).__name__}, not a figure: end with return fig")
+            raise TypeError(
+                f"it returned {type(figure).__name__}, not a figure: end with return fig"
+            )
         buffer = io.BytesIO()
         figure.savefig(buffer, format="webp", dpi=130, pil_kwargs={"lossless": True})
     except Exception as error:
