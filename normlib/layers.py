@@ -196,6 +196,7 @@ class InstanceNorm(RunningNorm):
     """
 
     over = "HW"
+    learns = "nothing, or weight, bias per channel"
     layouts = ("NCL", "NCHW")
 
     def __init__(

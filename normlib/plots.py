@@ -62,31 +62,58 @@ def show(figure, see, alt):
     return Picture(figure, see, alt)
 
 
-def band(ax, x, runs, name):
-    """One curve over seeds: the mean as a line with markers, minimum to maximum as a band.
+def curves(x, runs, *, label_at=-1, figsize=(8.4, 3.9), **settings):
+    """Curves over seeds, one per method: the mean as a line, minimum to maximum as a band.
 
-    x: (n,); runs: (seeds, n), finite; name: a method, which sets colour and marker.
+    x: (n,); runs: {method: (seeds, n)}, finite; label_at: the index of the point that carries the
+    method's name; settings go to the axes (title, xlabel, yscale, ...).
     """
-    runs = np.asarray(runs, dtype=float)
-    if runs.ndim != 2 or runs.shape[1] != len(x):
-        raise ValueError(f"runs must have shape (seeds, {len(x)}), got {runs.shape}")
-    if not np.isfinite(runs).all():
-        raise ValueError("runs hold NaN or infinite values: leave those out, and say so")
-    color, marker = METHODS[name]
-    ax.fill_between(x, runs.min(0), runs.max(0), color=color, alpha=0.18, linewidth=0)
-    ax.plot(x, runs.mean(0), color=color, marker=marker, label=name)
-
-
-def strip(ax, groups, color=INPUT):
-    """One dot per seed and a line at the mean, for every group: {name: values}."""
-    for i, values in enumerate(groups.values()):
+    fig, ax = plt.subplots(figsize=figsize)
+    ax.set(**settings)
+    for name, values in runs.items():
         values = np.asarray(values, dtype=float)
-        spread = np.linspace(-0.08, 0.08, len(values)) if len(values) > 1 else [0]
-        ax.plot(i + np.asarray(spread), values, "o", color=color, alpha=0.75)
-        ax.plot([i - 0.25, i + 0.25], [values.mean()] * 2, color=color)
-        ax.annotate(f"{values.mean():.3f}", (i + 0.28, values.mean()), va="center", fontsize=12)
-    ax.set_xticks(range(len(groups)), list(groups))
-    ax.set_xlim(-0.5, len(groups) - 0.2)
+        if values.ndim != 2 or values.shape[1] != len(x):
+            raise ValueError(f"{name}: expected shape (seeds, {len(x)}), got {values.shape}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name}: there are NaN or infinite values; leave them out and say so")
+        color, marker = METHODS[name]
+        ax.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.18, linewidth=0)
+        ax.plot(x, values.mean(0), color=color, marker=marker)
+        side = {"xytext": (9, 0), "ha": "left"} if label_at == -1 else {"xytext": (0, 9)}
+        at = (x[label_at], values.mean(0)[label_at])
+        text = "without" if name == "none" else name
+        ax.annotate(text, at, textcoords="offset points", color=color, va="center", **side)
+    return fig
+
+
+def strips(panels, ylabel, figsize=None):
+    """Dots over seeds with a line at their mean: {title: {name: values}}, one panel per title."""
+    figsize = figsize or (5.2 * len(panels) + 1, 3.6)
+    fig, axes = plt.subplots(1, len(panels), figsize=figsize, sharey=True, squeeze=False)
+    for ax, (title, groups) in zip(axes[0], panels.items(), strict=True):
+        for i, values in enumerate(groups.values()):
+            values = np.asarray(values, dtype=float)
+            spread = np.linspace(-0.08, 0.08, len(values)) if len(values) > 1 else np.zeros(1)
+            ax.plot(i + spread, values, "o", color=INPUT, alpha=0.75)
+            ax.plot([i - 0.25, i + 0.25], [values.mean()] * 2, color=INPUT)
+            at = (i + 0.28, values.mean())
+            ax.annotate(f"{values.mean():.3f}", at, va="center", fontsize=12)
+        ax.set_xticks(range(len(groups)), list(groups))
+        ax.tick_params(axis="x", labelsize=12)
+        ax.set(title=title, xlim=(-0.5, len(groups) - 0.2))
+    axes[0, 0].set_ylabel(ylabel)
+    return fig
+
+
+def tiles(values, title, vmax):
+    """The (N, C) table as a heat map with its numbers; values: (N, C), not negative."""
+    fig, ax = plt.subplots(figsize=(6.4, 3.6))
+    ax.imshow(values, cmap="Oranges", vmin=0, vmax=vmax)
+    for (n, c), value in np.ndenumerate(np.asarray(values)):
+        ax.text(c, n, f"{value:.2f}", ha="center", va="center", fontsize=12)
+    ax.set(xlabel="channel", ylabel="example", title=title)
+    ax.grid(False)
+    return fig
 
 
 def shared_sets(fn, x):

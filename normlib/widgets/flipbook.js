@@ -14,10 +14,10 @@ function render({ model, el, signal }) {
   const focusable = { "data-lm-suppress-shortcuts": "true" };
   const urls = [];
 
-  const images = frames.map(({ image: [, offset, length], alt }) => {
+  const images = frames.map(({ image: [, offset, length], alt, width }) => {
     const bytes = new Uint8Array(data.buffer, data.byteOffset + offset, length);
     urls.push(URL.createObjectURL(new Blob([bytes], { type: "image/webp" })));
-    return make("img", { src: urls.at(-1), alt, decoding: "sync" });
+    return make("img", { src: urls.at(-1), alt, width, decoding: "sync" });
   });
   images.forEach((image) => image.decode().catch(() => {}));
 

@@ -53,9 +53,10 @@ class Flipbook(anywidget.AnyWidget):
             for values in itertools.product(*choices.values())
         ]
         for setting in tqdm(settings, desc=messages.FLIPBOOK["progress"], leave=False):
-            picture = frame(draw, setting)
+            picture, width = frame(draw, setting)
             words = alt(**setting) if callable(alt) else f"{alt} {describe(setting)}".strip()
-            frames.append({"image": packer.add(bytearray(picture), "u1"), "alt": words})
+            image = packer.add(bytearray(picture), "u1")
+            frames.append({"image": image, "alt": words, "width": width})
             if packer.size > MAX_BYTES:
                 each = packer.size // len(frames)
                 raise ValueError(
@@ -98,7 +99,7 @@ def describe(setting):
 
 
 def frame(draw, setting):
-    """Draw one setting and return the picture as WebP bytes; leaves no figure open."""
+    """Draw one setting: WebP bytes and width in CSS pixels. Leaves no figure open."""
     before = set(plt.get_fignums())
     try:
         figure = draw(**setting)
@@ -115,4 +116,4 @@ def frame(draw, setting):
     finally:
         for number in set(plt.get_fignums()) - before:
             plt.close(number)
-    return buffer.getvalue()
+    return buffer.getvalue(), round(figure.get_size_inches()[0] * 100)
