@@ -75,7 +75,7 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(x, dims):
         mean = x.mean(dims, keepdim=True)
-        return mean, (x - mean).square_().mean(dims, keepdim=True)
+        return mean, (x - mean).square().mean(dims, keepdim=True)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

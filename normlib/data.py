@@ -69,7 +69,7 @@ def photographs(size=128):
     """
     if not 1 <= size <= 427:
         raise ValueError(f"the photographs are 427 pixels high: choose size 1 to 427, got {size}")
-    images = torch.stack([torch.as_tensor(i) for i in datasets.load_sample_images().images])
+    images = torch.stack([torch.tensor(i) for i in datasets.load_sample_images().images])
     x = images.permute(0, 3, 1, 2).float() / 255
     left = (x.shape[3] - x.shape[2]) // 2
     square = x[:, :, :, left : left + x.shape[2]]

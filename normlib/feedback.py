@@ -62,6 +62,8 @@ def check(answer, expected, *, inputs=None, mistakes=None, tolerance=1e-5):
 
 
 def _check_value(answer, expected, mistakes):
+    if getattr(answer, "ndim", None) == 0:  # a number that torch or numpy wrapped
+        answer = answer.item()
     if answer is ... or answer is None:
         return False, CHECK["blank"]
     if _same_value(answer, expected):
@@ -73,14 +75,21 @@ def _check_value(answer, expected, mistakes):
 
 
 def _same_value(a, b):
-    if isinstance(a, float) or isinstance(b, float):
-        return isinstance(a, (int, float)) and abs(a - b) <= 1e-3 * max(1, abs(b))
+    numbers = (int, float)
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, numbers) and isinstance(b, numbers):
+        return abs(a - b) <= (1e-3 * max(1, abs(b)) if isinstance(b, float) else 0)
     if isinstance(a, str) and isinstance(b, str):
         return a.strip().lower() == b.strip().lower()
-    return type(a) is type(b) and a == b
+    return type(a) is type(b) and not isinstance(a, torch.Tensor) and bool(a == b)
 
 
 def _check_function(answer, expected, inputs, mistakes, tolerance):
+    if answer is ... or answer is None:
+        return False, CHECK["blank"]
+    if not callable(answer):
+        return False, CHECK["not_function"].format(kind=type(answer).__name__)
     worst, got_all = 0.0, []
     right = [expected(*_clones(case)) for case in inputs]
     for case, want in zip(inputs, right, strict=True):
@@ -94,7 +103,7 @@ def _check_function(answer, expected, inputs, mistakes, tolerance):
         problem = _problem(got, want, case, mine)
         if problem:
             return False, problem
-        got_all.append(got)
+        got_all.append(got.detach().to(want.dtype))
     for got, want in zip(got_all, right, strict=True):
         worst = max(worst, (got - want).abs().max().item())
     if all(_close(g, w, tolerance) for g, w in zip(got_all, right, strict=True)):
@@ -127,6 +136,8 @@ def _problem(got, want, case, mine):
         return CHECK["nothing"]
     if not isinstance(got, torch.Tensor):
         return CHECK["not_tensor"].format(kind=type(got).__name__)
+    if not got.is_floating_point():
+        return CHECK["not_floating"].format(dtype=got.dtype)
     tensors = [(a, b) for a, b in zip(case, mine, strict=True) if isinstance(a, torch.Tensor)]
     if any(not torch.equal(a, b) for a, b in tensors):
         return CHECK["touched"]
