@@ -184,7 +184,8 @@ def test_functions_that_cannot_be_batched_are_measured_row_by_row():
 
         @staticmethod
         def backward(ctx, g):
-            return g * 2 if g.sum().item() >= 0 else g * 2  # .item() fails under vmap
+            g.sum().item()  # fails under vmap
+            return g * 2
 
     mask = footprint(Double.apply, torch.zeros(2, 3))
     assert torch.equal(mask.view(6, 6), torch.eye(6, dtype=torch.bool))

@@ -84,7 +84,7 @@ class Lab:
         page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
         page.on("console", self.heard)
         page.goto(f"{address}/lab/tree/{name}?reset&token={TOKEN}")
-        page.wait_for_function(KERNEL, timeout=60_000)
+        page.wait_for_function(KERNEL, timeout=30_000)
         page.evaluate(
             "async () => { const p = window.jupyterapp.shell.currentWidget;"
             " await p.revealed; await p.sessionContext.ready; }"

@@ -1,0 +1,184 @@
+"""The notebooks and the widgets in a real JupyterLab, as a student meets them."""
+
+import re
+import shutil
+
+import nbformat
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.lab import KERNEL, Lab, server
+from tests.conftest import NOTEBOOKS
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="session")
+def jupyter(tmp_path_factory, browser):
+    folder = tmp_path_factory.mktemp("lab")
+    with server(folder) as address:
+        yield address, folder / "notebooks"
+
+
+@pytest.fixture
+def open_notebook(browser, jupyter):
+    address, folder = jupyter
+    opened = []
+
+    def opener(notebook):
+        """Open a copy of a notebook (a path, or a list of code cells) in a new page."""
+        if isinstance(notebook, list):
+            path = folder / f"cells-{len(list(folder.iterdir()))}.ipynb"
+            cells = [nbformat.v4.new_code_cell(s, id=f"cell-{i}") for i, s in enumerate(notebook)]
+            metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+            nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+        else:
+            path = folder / notebook.name
+            shutil.copy(notebook, path)
+        lab = Lab(browser.new_page(viewport={"width": 1280, "height": 900}), address, path.name)
+        opened.append(lab)
+        return lab
+
+    yield opener
+    for lab in opened:
+        lab.page.evaluate(f"() => {KERNEL}?.shutdown()")
+        lab.page.close()
+
+
+def test_a_student_runs(open_notebook, subtests):
+    """Every notebook opens, runs, and its widgets answer to pointer and keys."""
+    for path in NOTEBOOKS:
+        with subtests.test(notebook=path.stem):
+            lab = open_notebook(path)
+            assert lab.run_all() == []
+            answers_to_pointer_and_keys(lab, nbformat.read(path, as_version=4))
+            assert lab.errors == []
+
+
+def answers_to_pointer_and_keys(lab, notebook):
+    def first(text):
+        return next(c.id for c in notebook.cells if c.cell_type == "code" and text in c.source)
+
+    page = lab.page
+    cell = lab.cell(first("AxesExplorer("))
+    sheet, sentence = cell.locator(".nl-sheet"), cell.locator(".nl-where")
+    sheet.wait_for()
+    for number in (1, 2):
+        cell.locator(".nl-cell").nth(number).hover()
+        expect(sentence).to_have_text(re.compile(rf"\b{number}\b"))
+    sheet.focus()
+    page.keyboard.press("Home")
+    expect(sentence).to_have_text(re.compile(r"example 0, \w+ 0"))
+    place = sentence.inner_text()
+    page.keyboard.press("ArrowDown")
+    expect(sentence).not_to_have_text(place)
+    name = cell.locator('.nl-methods [aria-pressed="true"]').inner_text()
+    page.keyboard.press("]")
+    assert cell.locator('.nl-methods [aria-pressed="true"]').inner_text() != name
+    assert "This output uses" in cell.locator(".nl-sentence").inner_text()
+
+    cell = lab.cell(first("Flipbook("))
+    picture = cell.locator("img.nl-shown")
+    picture.wait_for()
+    alts = {picture.get_attribute("alt")}
+    for control in cell.locator(".nl-choice").all():
+        slider, buttons = control.locator("input"), control.locator("button")
+        if slider.count():
+            slider.focus()
+            page.keyboard.press("End")
+        else:
+            buttons.last.click()
+        alts.add(picture.get_attribute("alt"))
+    assert len(alts) == 1 + cell.locator(".nl-choice").count()
+
+    cell = lab.cell(first("= Predict("))
+    cell.locator("input").first.check()
+    cell.get_by_role("button", name="Lock my answer").click()
+    assert cell.locator(".nl-status").inner_text().startswith("You said")
+
+
+EXPLORER = """
+import torch
+from normlib.layers import BatchNorm, LayerNorm
+from normlib.widgets import AxesExplorer
+explorer = AxesExplorer([BatchNorm(6), LayerNorm((6, 4, 4))], torch.randn(4, 6, 4, 4))
+explorer
+"""
+
+
+def test_the_kernel_hears_of_a_choice(open_notebook):
+    lab = open_notebook([EXPLORER, "print('cell', explorer.cell, 'method', explorer.method)"])
+    assert lab.run_all() == []
+    lab.page.locator(".nl-sheet").focus()
+    lab.page.keyboard.press("Home")
+    lab.page.keyboard.press("ArrowRight")
+    lab.page.keyboard.press("]")
+    lab.page.wait_for_timeout(300)
+    lab.cell("cell-1")
+    lab.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+    lab.page.get_by_text("cell 1 method 1").wait_for()
+    assert lab.errors == []
+
+
+def test_widgets_live_on_without_a_kernel(open_notebook):
+    lab = open_notebook([EXPLORER])
+    assert lab.run_all() == []
+    sheet, where = lab.page.locator(".nl-sheet"), lab.page.locator(".nl-where")
+    lab.page.evaluate(f"() => {KERNEL}.shutdown()")
+    lab.page.wait_for_timeout(500)
+    sheet.focus()
+    lab.page.keyboard.press("End")
+    lab.page.keyboard.press("ArrowUp")
+    assert "example 3, channel 5, row 2, column 3" in where.inner_text()
+    lab.page.keyboard.press("]")
+    assert "96 values" in lab.page.locator(".nl-sentence").inner_text()
+
+
+def test_typing_in_a_widget_does_not_edit_the_notebook(open_notebook):
+    lab = open_notebook([EXPLORER, "1 + 1"])
+    assert lab.run_all() == []
+    count = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
+    lab.page.locator(".nl-sheet").focus()
+    for key in ("a", "b", "x", "d", "d", "m", "q", "v", "ArrowDown", "Enter"):
+        lab.page.keyboard.press(key)
+    assert lab.page.evaluate(count) == 2
+    assert lab.errors == []
+
+
+# The harness itself: what it must not miss.
+
+
+def test_a_failing_cell_is_caught(open_notebook):
+    lab = open_notebook(["1 / 0"])
+    assert any("ZeroDivisionError" in error for error in lab.run_all())
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["export default { render() { throw new Error('on purpose'); } }", "export default {"],
+    ids=["throws", "syntax error"],
+)
+def test_a_broken_script_is_caught(open_notebook, script):
+    broken = (
+        f"import anywidget\nclass Broken(anywidget.AnyWidget):\n    _esm = {script!r}\nBroken()"
+    )
+    lab = open_notebook([broken])
+    lab.run_all()
+    lab.page.wait_for_timeout(500)
+    assert lab.errors or lab.page.get_by_text("Error").count()
+
+
+def test_a_swallowed_arrow_key_is_caught(open_notebook):
+    """Without the attribute that our widgets set, JupyterLab takes the arrows for itself."""
+    plain = (
+        "import anywidget\n"
+        "class Plain(anywidget.AnyWidget):\n"
+        '    _esm = "export default { render({ el }) { el.innerHTML = '
+        "'<input class=plain type=range min=0 max=5 value=0>'; } }\"\n"
+        "Plain()"
+    )
+    lab = open_notebook([plain])
+    lab.run_all()
+    lab.page.locator(".plain").focus()
+    lab.page.keyboard.press("ArrowRight")
+    assert lab.page.locator(".plain").input_value() == "0"
