@@ -154,12 +154,11 @@ function render({ model, el, signal }) {
   const on = (node, event, handler) => node.addEventListener(event, handler, { signal });
   const focusable = { "data-lm-suppress-shortcuts": "true" };
 
-  // One write to the traits per frame of work; the kernel, if there is one, hears of it later.
-  let saving = 0;
+  // Setting a trait redraws every view at once. It is saved at once too: a value that the kernel
+  // has not been sent yet would be overwritten by the kernel's echo of the one before.
   const put = (changes) => {
     for (const [key, value] of Object.entries(changes)) model.set(key, value);
-    clearTimeout(saving);
-    saving = setTimeout(() => model.save_changes(), 60);
+    model.save_changes();
   };
 
   // Controls.
@@ -417,7 +416,6 @@ function render({ model, el, signal }) {
   const redraw = () => draw();
   events.forEach((event) => model.on(event, redraw));
   signal?.addEventListener("abort", () => {
-    clearTimeout(saving);
     events.forEach((event) => model.off(event, redraw));
   });
   draw();

@@ -21,13 +21,11 @@ function render({ model, el, signal }) {
   });
   images.forEach((image) => image.decode().catch(() => {}));
 
-  let saving = 0;
   const choose = (axis, value) => {
     const index = [...model.get("index")];
     index[axis] = value;
     model.set("index", index);
-    clearTimeout(saving);
-    saving = setTimeout(() => model.save_changes(), 60);
+    model.save_changes(); // at once, or the kernel's echo of the last choice would undo this one
   };
 
   const controls = choices.map(({ name, values, slider }, axis) => {
@@ -84,7 +82,6 @@ function render({ model, el, signal }) {
 
   model.on("change:index", draw);
   signal?.addEventListener("abort", () => {
-    clearTimeout(saving);
     model.off("change:index", draw);
     urls.forEach((url) => URL.revokeObjectURL(url));
   });

@@ -120,6 +120,21 @@ def test_the_kernel_hears_of_a_choice(open_notebook):
     assert lab.errors == []
 
 
+def test_a_quick_hand_is_not_overtaken_by_the_kernel(open_notebook):
+    """The kernel echoes every choice; an old echo must not undo a newer choice."""
+    lab = open_notebook([EXPLORER])
+    assert lab.run_all() == []
+    lab.page.locator(".nl-sheet").focus()
+    lab.page.keyboard.press("Home")
+    where, seen = lab.page.locator(".nl-where"), []
+    for _ in range(40):
+        lab.page.keyboard.press("ArrowRight")
+        lab.page.wait_for_timeout(23)
+        seen.append(where.inner_text())
+    assert len(set(seen)) == 23  # a row has 24 columns of cells: 23 steps, then the rim
+    assert seen[22:] == [seen[22]] * 18
+
+
 def test_widgets_live_on_without_a_kernel(open_notebook):
     lab = open_notebook([EXPLORER])
     assert lab.run_all() == []
