@@ -1,0 +1,1 @@
+"""What `make bench` measures: times and memory beside their budgets."""

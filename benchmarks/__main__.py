@@ -1,0 +1,14 @@
+"""Print what was measured beside the budgets. Nothing here fails: machines differ.
+
+python -m benchmarks [layers] [start] [browser] [notebooks]
+"""
+
+import sys
+
+from benchmarks import browser, layers, notebooks, start
+
+PARTS = {"layers": layers, "start": start, "browser": browser, "notebooks": notebooks}
+for name in sys.argv[1:] or PARTS:
+    print(f"\n## {name}: {PARTS[name].__doc__.splitlines()[0]}", flush=True)
+    for what, measured, budget in PARTS[name].measure():
+        print(f"{what:58} {measured:>22}   {budget}", flush=True)

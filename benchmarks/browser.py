@@ -1,0 +1,145 @@
+"""Key press to paint in JupyterLab: our widgets, and interact with matplotlib, in one run."""
+
+import pathlib
+import statistics
+import tempfile
+
+import nbformat
+from playwright.sync_api import sync_playwright
+
+from tests.browser.lab import CHROMIUM_FLAGS, Lab, chromium, server
+
+CELLS = {
+    "explorer": """
+        import torch
+        from normlib.layers import BatchNorm, LayerNorm, InstanceNorm, GroupNorm
+        from normlib.widgets import AxesExplorer, Flipbook
+        methods = [BatchNorm(6), LayerNorm((6, 4, 4)), InstanceNorm(6), GroupNorm(2, 6)]
+        AxesExplorer(methods, torch.randn(4, 6, 4, 4))""",
+    "flipbook": """
+        import matplotlib.pyplot as plt
+        def bars(n):
+            fig, ax = plt.subplots(figsize=(8, 4))
+            ax.bar(range(n), range(n))
+            return fig
+        Flipbook(bars, alt="bars", n=list(range(2, 26)))""",
+    "voxels": """
+        import ipywidgets, numpy as np
+        def voxels(i):
+            inside = np.zeros((4, 6, 16), bool); inside.reshape(-1)[: 16 * (i + 1)] = True
+            ax = plt.figure(figsize=(5, 4)).add_subplot(projection="3d")
+            ax.voxels(inside, edgecolor="k"); plt.show()
+        ipywidgets.interact(voxels, i=(0, 23));""",
+    "echo": """
+        slider, label = ipywidgets.IntSlider(max=100), ipywidgets.Label("0")
+        label.add_class("bench-echo")
+        slider.observe(lambda change: setattr(label, "value", str(change.new)), "value")
+        ipywidgets.VBox([slider, label])""",
+}
+
+# From the key event to the change, and from there to the frame that shows it.
+TIMER = """
+([selector, change]) => {
+  window.benchTimes = [];
+  const painted = (start) => requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => window.benchTimes.push(performance.now() - start);
+    port2.postMessage(0);
+  });
+  let start = 0;
+  window.benchKey && document.removeEventListener("keydown", window.benchKey, true);
+  window.benchObserver && window.benchObserver.disconnect();
+  window.benchKey = (event) => {
+    start = event.timeStamp;
+    if (change === "floor") painted(start);
+  };
+  document.addEventListener("keydown", window.benchKey, true);
+  if (change === "floor") return;
+  window.benchObserver = new MutationObserver(() => {
+    if (!start) return;
+    const begin = start;
+    start = 0;
+    painted(begin);
+  });
+  window.benchObserver.observe(document.querySelector(selector), {
+    subtree: true, childList: true, attributes: true, characterData: true,
+  });
+}
+"""
+
+
+def key_times(lab, selector, keys, change="mutation", count=40):
+    """Milliseconds per key; a key waits until the one before has been painted."""
+    page = lab.page
+    page.evaluate(TIMER, [selector, change])
+    for i in range(count):
+        page.keyboard.press(keys[i % len(keys)])
+        page.wait_for_function(f"() => window.benchTimes.length > {i}", timeout=20_000)
+    return page.evaluate("() => window.benchTimes")
+
+
+def summary(times):
+    ordered = sorted(times)
+    return statistics.median(ordered), ordered[int(len(ordered) * 0.95) - 1]
+
+
+def clean(source):
+    lines = source.strip("\n").splitlines()
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    return "\n".join(line[indent:] for line in lines)
+
+
+def measure():
+    path = chromium()
+    if path is None:
+        yield "no Chromium or Chrome on this machine", "not measured", ""
+        return
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        server(pathlib.Path(folder)) as address,
+        sync_playwright() as playwright,
+    ):
+        cells = [nbformat.v4.new_code_cell(clean(s), id=name) for name, s in CELLS.items()]
+        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+        nbformat.write(notebook, pathlib.Path(folder) / "notebooks" / "bench.ipynb")
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        lab = Lab(browser.new_page(viewport={"width": 1280, "height": 900}), address, "bench.ipynb")
+        errors = lab.run_all()
+        if errors:
+            raise RuntimeError(errors)
+        yield from compare(lab)
+        browser.close()
+
+
+def compare(lab):
+    lab.cell("explorer")
+    sheet = lab.page.locator(".nl-sheet")
+    sheet.focus()
+    floor, _ = summary(key_times(lab, ".nl-axes", ["Shift"], "floor"))
+    walk = summary(key_times(lab, ".nl-axes .nl-where", ["ArrowRight", "ArrowLeft"]))
+    method = summary(key_times(lab, ".nl-axes .nl-sentence", ["]"]))
+    lab.cell("flipbook")
+    lab.page.locator(".nl-flipbook input").focus()
+    flip = summary(key_times(lab, ".nl-pages", ["ArrowRight", "ArrowRight", "ArrowLeft"]))
+    lab.cell("voxels")
+    focus_handle(lab, "voxels")
+    voxels = summary(
+        key_times(lab, '[data-cell-id="voxels"] .jp-OutputArea', ["ArrowRight"], count=12)
+    )
+    lab.cell("echo")
+    focus_handle(lab, "echo")
+    echo = summary(key_times(lab, ".bench-echo", ["ArrowRight"], count=30))
+    yield "key to next frame (the floor)", f"{floor:.1f} ms", ""
+    yield "a bare kernel echo", f"{echo[0]:.1f} ms, p95 {echo[1]:.0f}", ""
+    yield "interact with matplotlib voxels", f"{voxels[0]:.0f} ms, p95 {voxels[1]:.0f}", ""
+    for name, (median, p95) in {
+        "AxesExplorer, next cell": walk, "AxesExplorer, next method": method, "Flipbook": flip,
+    }.items():  # fmt: skip
+        yield f"{name}: median", f"{median:.1f} ms", f"<= {2 * floor:.1f} ms (2x the floor)"
+        yield f"{name}: 95th percentile", f"{p95:.1f} ms", "<= 50 ms"
+        yield f"{name}: faster than voxels", f"{voxels[0] / median:.0f}x", ">= 80x"
+
+
+def focus_handle(lab, cell):
+    lab.page.locator(f'[data-cell-id="{cell}"] .noUi-handle').focus()

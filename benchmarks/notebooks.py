@@ -1,0 +1,27 @@
+"""Every notebook in a fresh kernel: seconds from top to bottom, and the kernel's peak memory."""
+
+import time
+
+import nbformat
+from nbclient import NotebookClient
+
+from tests.conftest import NOTEBOOKS
+
+PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+
+
+def measure():
+    total = 0.0
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells.append(nbformat.v4.new_code_cell(PEAK))
+        start = time.perf_counter()
+        NotebookClient(
+            notebook, timeout=300, resources={"metadata": {"path": path.parent}}
+        ).execute()
+        took = time.perf_counter() - start
+        total += took
+        peak = int(notebook.cells[-1].outputs[0].text) / 1024
+        yield f"{path.stem}: top to bottom", f"{took:.0f} s", "<= 60 s"
+        yield f"{path.stem}: kernel's peak memory", f"{peak:.0f} MB", "<= 850 MB"
+    yield "all notebooks", f"{total:.0f} s", "<= 480 s"
