@@ -85,7 +85,7 @@ class _Moments(torch.autograd.Function):
     def backward(ctx, grad_mean, grad_var):
         x, mean = ctx.saved_tensors
         count = x.numel() // mean.numel()
-        return (x - mean) * (grad_var * (2 / count)) + grad_mean / count, None
+        return torch.addcmul(grad_mean / count, x - mean, grad_var * (2 / count)), None
 
 
 def moments(x, over, *, layout=None):
