@@ -14,7 +14,8 @@ import types
 import torch
 from torch import nn
 
-_LIBRARY = re.compile(r"(torch|numpy|normlib)\b")  # functions that hold no state of a student's
+# Functions and classes from here hold no state of a student's.
+_LIBRARY = re.compile(r"(builtins|functools|torch|numpy|normlib)\b")
 
 LAYOUTS = {2: "NC", 4: "NCHW"}  # rank 3 is "NCL" or "NLC": only the caller knows which
 
@@ -239,7 +240,10 @@ def private_copy(value, seen=None):
         result = value.detach().clone()
         result = result.double() if result.is_floating_point() else result
     elif isinstance(value, types.MethodType):
-        result = types.MethodType(value.__func__, private_copy(value.__self__, seen))
+        owner = value.__self__
+        known = isinstance(owner, (type, nn.Module))
+        copied = private_copy(owner, seen) if known else _copied_object(owner, seen)
+        result = types.MethodType(value.__func__, copied)
     elif isinstance(value, functools.partial):
         args = [private_copy(a, seen) for a in value.args]
         kwargs = {k: private_copy(v, seen) for k, v in value.keywords.items()}
@@ -260,9 +264,21 @@ def private_copy(value, seen=None):
         for cell, original in zip(cells, value.__closure__ or (), strict=True):
             cell.cell_contents = private_copy(original.cell_contents, seen)
         result.__defaults__ = private_copy(value.__defaults__, seen)
+    elif callable(value) and not isinstance(value, type) and hasattr(value, "__dict__"):
+        result = _copied_object(value, seen)
     else:
         result = value
     seen[id(value)] = result
+    return result
+
+
+def _copied_object(value, seen):
+    """A copy of an object of a student's own class, with private copies of what it holds."""
+    if _LIBRARY.match(type(value).__module__) or not hasattr(value, "__dict__"):
+        return value
+    seen[id(value)] = result = copy.copy(value)
+    for name, part in vars(value).items():
+        setattr(result, name, private_copy(part, seen))
     return result
 
 

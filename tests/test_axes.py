@@ -201,6 +201,9 @@ class Holder:
     def run(self, x):
         return self.layer(x)
 
+    def __call__(self, x):
+        return self.run(x)
+
 
 def through_global(x):
     return GLOBAL_LAYER(x)
@@ -213,8 +216,10 @@ def through_function(x):
 def looked_at():
     """Ways to reach a layer, each with the layer it reaches."""
     closed, partial, module, listed = (nn.BatchNorm2d(6) for _ in range(4))
-    layers = [listed]
+    layers, holder = [listed], Holder()
     return {
+        "method": (holder.run, holder.layer),
+        "callable object": (holder, holder.layer),
         "module": (module, module),
         "closure": (lambda x: closed(x), closed),
         "global": (through_global, GLOBAL_LAYER),

@@ -229,6 +229,26 @@ def test_bad_input_gets_a_clear_error_and_changes_nothing(case):
         assert torch.equal(value, before[name]), name
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shape"),
+    [
+        (BatchNorm(4), nn.BatchNorm1d(4), (1, 4)),
+        (BatchNorm(4), nn.BatchNorm2d(4), (1, 4, 1, 1)),
+        (
+            BatchNorm(4, track_running_stats=False).eval(),
+            nn.BatchNorm1d(4, track_running_stats=False).eval(),
+            (1, 4),
+        ),
+        (InstanceNorm(4), nn.InstanceNorm2d(4), (3, 4, 1, 1)),
+        (GroupNorm(4, 4), nn.GroupNorm(4, 4), (1, 4)),
+    ],
+)
+def test_where_torch_refuses_so_do_we_with_the_same_kind_of_error(ours, theirs, shape):
+    for layer in (ours, theirs):
+        with pytest.raises(ValueError, match="more than 1"):
+            layer(torch.randn(shape))
+
+
 def test_a_batch_of_one_is_fine_in_eval_mode():
     layer = BatchNorm(4).eval()
     assert layer(X[:1, :, 0, 0]).shape == (1, 4)
