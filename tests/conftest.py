@@ -12,6 +12,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
+def pytest_collection_modifyitems(items):
+    """Fast tests first, then the browser, then whole notebooks."""
+    slow = ("browser", "notebooks")
+    items.sort(key=lambda item: sum((i + 1) * (m in item.keywords) for i, m in enumerate(slow)))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
