@@ -79,8 +79,9 @@ def curves(x, runs, *, label_at=-1, figsize=(8.4, 3.9), **settings):
         color, marker = METHODS[name]
         ax.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.18, linewidth=0)
         ax.plot(x, values.mean(0), color=color, marker=marker)
-        side = {"xytext": (9, 0), "ha": "left"} if label_at == -1 else {"xytext": (0, 9)}
         at = (x[label_at], values.mean(0)[label_at])
+        top = at[1] >= max(np.mean(v, 0)[label_at] for v in map(np.asarray, runs.values()))
+        side = {"xytext": (9, 0)} if label_at == -1 else {"xytext": (0, 16 if top else -18)}
         text = "without" if name == "none" else name
         ax.annotate(text, at, textcoords="offset points", color=color, va="center", **side)
     return fig
