@@ -257,11 +257,11 @@ function render({ model, el, signal }) {
     make("div", { class: "nl-bar" }, methodBar, sliderBox),
     make("div", { class: "nl-bar" }, questionBar, valueBar),
     make("div", { class: "nl-body" },
-      sheet,
+      make("div", { class: "nl-main" }, sheet, sentence, readoutList, arithmetic, note),
       make("div", { class: "nl-side" },
         make("div", { class: "nl-title" }, text.cube), cubeSvg,
         ...(tableFits ? [tableTitle, table] : []))),
-    sentence, readoutList, arithmetic, note, help);
+    help);
   el.append(root);
 
   let held = false;
@@ -290,7 +290,7 @@ function render({ model, el, signal }) {
     const rows = variant[question], count = rows.counts[kind];
     const own = count === 1 && rows.runs[rows.offsets[kind]] === cell;
     what.textContent = own ? text[question === "sees" ? "uses_itself" : "moves_itself"] : rows.text[kind];
-    where.textContent = `${name(cell)} — `;
+    where.textContent = name(cell);
     const stat = variant.sees.which[cell];
     const source = variant.source[stat], mean = variant.mean[stat], variance = variant.var[stat];
     const normalized = (x[cell] - mean) / Math.sqrt(variance + variant.eps);
