@@ -16,7 +16,8 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q $$(grep '^uv==' requirements.txt)
 	$(BIN)/uv pip install --python $(BIN)/python --torch-backend=$(TORCH) -r requirements.txt -e . \
-	  || $(BIN)/python -m pip install -r requirements.txt -e .
+	  || { echo "torch's own index cannot be reached: trying pip, which takes a few minutes."; \
+	       $(BIN)/python -m pip install -q -r requirements.txt -e .; }
 	touch $@
 
 lab: install

@@ -11,7 +11,6 @@ from normlib.axes import normalize
 from normlib.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from normlib.widgets import AxesExplorer, Flipbook, Predict
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*IProgress not found.*")
 X = torch.randn(3, 4, 2, 5, generator=torch.Generator().manual_seed(0))
 
 

@@ -5,6 +5,7 @@ import shutil
 
 import nbformat
 import pytest
+import torch
 from playwright.sync_api import expect
 
 from tests.browser.lab import KERNEL, Lab, server
@@ -104,6 +105,41 @@ from normlib.widgets import AxesExplorer
 explorer = AxesExplorer([BatchNorm(6), LayerNorm((6, 4, 4))], torch.randn(4, 6, 4, 4))
 explorer
 """
+
+
+NUMBERS = """
+import torch
+from normlib.axes import normalize
+from normlib.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from normlib.widgets import AxesExplorer
+x = torch.randn(4, 6, 4, 4, generator=torch.Generator().manual_seed(3)) * 2 + 1
+methods = {
+    "BN": BatchNorm(6), "LN": LayerNorm((6, 4, 4)), "IN": InstanceNorm(6), "GN": GroupNorm(2, 6),
+    "torch": torch.nn.GroupNorm(2, 6), "mine": lambda x: normalize(x, over="CW"),
+}
+AxesExplorer(methods, x, cell=133)  # example 1, channel 2, row 1, column 1
+"""
+
+
+def test_the_numbers_on_the_screen_are_torchs(open_notebook):
+    lab = open_notebook([NUMBERS])
+    assert lab.run_all() == []
+    x = torch.randn(4, 6, 4, 4, generator=torch.Generator().manual_seed(3)) * 2 + 1
+    shared = {
+        "BN": x[:, 2], "LN": x[1], "IN": x[1, 2], "GN": x[1, :3], "torch": x[1, :3],
+        "mine": x[1, :, 1],
+    }  # fmt: skip
+    lab.page.locator(".nl-sheet").focus()
+    for name, values in shared.items():
+        assert lab.page.locator('.nl-methods [aria-pressed="true"]').inner_text() == name
+        std = values.std(unbiased=False)
+        normalized = (x[1, 2, 1, 1] - values.mean()) / (std**2 + 1e-5).sqrt()
+        expected = {"count": values.numel(), "mean": values.mean(), "std": std}
+        for key, value in (expected | {"normalized": normalized, "output": normalized}).items():
+            shown = lab.page.locator(f'[data-key="{key}"]').inner_text()
+            assert abs(float(shown.replace("−", "-")) - value) < 1e-5, (name, key)
+        lab.page.keyboard.press("]")
+    assert lab.errors == []
 
 
 def test_the_kernel_hears_of_a_choice(open_notebook):

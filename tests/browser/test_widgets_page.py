@@ -11,10 +11,7 @@ from normlib.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from normlib.widgets import AxesExplorer, Flipbook, Predict
 from tests.browser.host import page_of
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore:.*IProgress not found.*"),
-]
+pytestmark = pytest.mark.browser
 X = torch.randn(4, 6, 4, 4, generator=torch.Generator().manual_seed(3)) * 2 + 1
 METHODS = {
     "BN": BatchNorm(6),
