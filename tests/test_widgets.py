@@ -87,8 +87,9 @@ def test_eval_mode_shows_the_stored_statistics():
 
 
 def test_looking_with_the_explorer_changes_nothing():
-    layer = BatchNorm(4)
-    AxesExplorer([layer, lambda x: layer(x)], X)
+    layer, rng = BatchNorm(4), torch.get_rng_state()
+    AxesExplorer([layer, lambda x: layer(nn.functional.dropout(x))], X)
+    assert torch.equal(torch.get_rng_state(), rng)
     assert layer.num_batches_tracked == 0
     assert layer.running_mean.abs().max() == 0
     assert layer.training
@@ -148,8 +149,9 @@ def test_explorer_refuses_cells_that_do_not_exist():
     explorer = AxesExplorer(BatchNorm(4), X)
     with pytest.raises(traitlets.TraitError, match="0 to 119"):
         explorer.cell = 120
-    with pytest.raises(traitlets.TraitError, match="0 to 0"):
-        explorer.method = 1
+    for trait in ("method", "setting"):
+        with pytest.raises(traitlets.TraitError, match="0 to 0"):
+            setattr(explorer, trait, 1)
 
 
 def draw(height, color="blue"):

@@ -84,6 +84,11 @@ class AxesExplorer(anywidget.AnyWidget):
     def _method_exists(self, proposal):
         return _within(proposal["value"], len(self.spec["methods"]), "method")
 
+    @traitlets.validate("setting")
+    def _setting_exists(self, proposal):
+        most = max(len(method["settings"]) for method in self.spec["methods"])
+        return _within(proposal["value"], most, "setting")
+
 
 LAYOUTS = [key for key in messages.AXES if key.isupper()]
 
@@ -121,7 +126,7 @@ def named_methods(methods):
 def measure(name, fn, x, layout, packer):
     """Run one method: its outputs, both footprints, and the statistics of every footprint."""
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             y = private_copy(fn)(x.clone())
         mask = footprint(fn, x)
     except Exception as error:
