@@ -94,6 +94,7 @@ def moments(x, over, *, layout=None):
 
     Both keep the averaged axes with size 1, so they broadcast against `x`:
     for x of shape (N, C, H, W), over="NHW" gives two tensors of shape (1, C, 1, 1).
+    Raises TypeError for integers and ValueError for axes that x does not have.
     """
     return _Moments.apply(x, dims(over, layout_of(x, layout)))
 
@@ -136,6 +137,8 @@ def normalize(x, over="NHW", *, eps=1e-5, layout=None, groups=1):
 
     x: floating point, (N, C), (N, C, H, W), or rank 3 with its layout named. Same shape out.
     groups: compute the statistics inside each of so many groups of consecutive channels.
+    Raises TypeError for integers; ValueError for a wrong rank or axis, groups that do not divide
+    the channels, and a negative eps.
 
     >>> x = torch.randn(8, 6, 4, 4)
     >>> batch_norm = normalize(x, over="NHW")
@@ -161,6 +164,8 @@ def footprint(fn, *tensors, at=None, probes=3):
     The gradient is taken in float64 at `probes` random inputs, on a copy of the function and of
     the modules and tensors it uses, so that looking changes nothing. Dependence that the
     function hides from autograd (`.detach()`, `no_grad`) is not seen.
+    Raises TypeError for inputs or outputs that are not floating-point tensors, and ValueError for
+    an output without a gradient.
     """
     if not tensors:
         raise TypeError("footprint needs at least one tensor: footprint(fn, x)")

@@ -58,7 +58,8 @@ def fit(
 ):  # fmt: skip
     """Train a classifier in place on a data.Split and return its History.
 
-    Batches are full ones in an order set by `seed`, which also seeds torch for Dropout. watch: record every layer's statistics.
+    Batches are full ones in an order set by `seed`, which also seeds torch for Dropout.
+    watch: record every layer's statistics and gradients. progress: show a bar over the epochs.
     Raises ValueError for an unknown optimizer or a batch larger than the data.
     """
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
