@@ -7,8 +7,11 @@ import matplotlib
 import pytest
 import torch
 
+from tests.browser.lab import CHROMIUM_FLAGS, chromium
+
 matplotlib.use("agg")
 ROOT = pathlib.Path(__file__).parent.parent
+NO_BROWSER = "no Chromium or Chrome on this machine: browser tests cannot run"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -16,6 +19,10 @@ def pytest_collection_modifyitems(items):
     """Fast tests first, then the browser, then whole notebooks."""
     slow = ("browser", "notebooks")
     items.sort(key=lambda item: sum((i + 1) * (m in item.keywords) for i, m in enumerate(slow)))
+
+
+def pytest_report_header():
+    return f"browser: {chromium() or NO_BROWSER}"
 
 
 @pytest.fixture(autouse=True)
@@ -28,14 +35,9 @@ def browser():
     """Headless Chromium; tests that need it skip without one, except in CI, where they fail."""
     from playwright.sync_api import sync_playwright
 
-    from tests.browser.lab import CHROMIUM_FLAGS, chromium
-
     path = chromium()
     if path is None:
-        message = "no Chromium or Chrome on this machine: browser tests cannot run"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(NO_BROWSER)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield browser
