@@ -51,6 +51,8 @@ def dims(over, layout):
     "HW" stands for every position, so it means L in a sequence and nothing in "NC", which has no
     positions. Raises ValueError for an axis the layout lacks, and when no axis is left.
     """
+    if not isinstance(over, str):
+        raise TypeError(f"over names axes in one string, such as 'NHW', got {over!r}")
     if "H" not in layout:
         over = over.replace("HW", "L" if "L" in layout else "")
     missing = sorted(set(over) - set(layout))
@@ -118,13 +120,17 @@ def pool(mean, var, over, *, layout=None):
 def split_groups(x, groups, layout):
     """View the channels as (groups, channels per group): "NCHW" becomes "NGCHW"."""
     axis = layout.index("C")
-    channels = x.shape[axis]
-    if groups < 1 or channels % groups:
+    check_groups(groups, x.shape[axis])
+    return x.unflatten(axis, (groups, x.shape[axis] // groups)), layout.replace("C", "GC")
+
+
+def check_groups(groups, channels):
+    """Raise ValueError unless `channels` can be split into so many equal groups."""
+    if not isinstance(groups, int) or groups not in divisors(channels):
         raise ValueError(
             f"{channels} channels cannot be split into {groups} equal groups: choose a divisor "
-            f"of {channels} ({', '.join(str(g) for g in divisors(channels))})"
+            f"of {channels} {divisors(channels)}"
         )
-    return x.unflatten(axis, (groups, channels // groups)), layout.replace("C", "GC")
 
 
 def divisors(n):
@@ -187,6 +193,8 @@ def footprint(fn, *tensors, at=None, probes=3):
                     "the output has no gradient to follow: compute it from the input with torch "
                     "operations, without .detach(), .numpy() or no_grad"
                 )
+            if at is not None and not _is_index(at, y.shape):
+                raise ValueError(f"at={at} is not the index of one output of {tuple(y.shape)}")
             out = y if at is None else y[tuple(at)]
             seen = [_nonzero(g).reshape(*out.shape, *g.shape[1:]) for g in _jacobian(out, inputs)]
             masks = seen if masks is None else [a | b for a, b in zip(masks, seen, strict=True)]
@@ -197,6 +205,10 @@ def spread(mask, layout):
     """The axes along which a mask has more than one index, as letters: "NHW" for Batch Norm."""
     used = mask.nonzero()
     return "".join(a for a, index in zip(layout, used.T, strict=True) if index.unique().numel() > 1)
+
+
+def _is_index(at, shape):
+    return len(at) == len(shape) and all(-n <= i < n for i, n in zip(at, shape, strict=True))
 
 
 def _jacobian(out, inputs):

@@ -79,7 +79,7 @@ def _same_value(a, b):
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, numbers) and isinstance(b, numbers):
-        return abs(a - b) <= (1e-3 * max(1, abs(b)) if isinstance(b, float) else 0)
+        return a == b or (isinstance(b, float) and b - 1e-3 <= a <= b + 1e-3)
     if isinstance(a, str) and isinstance(b, str):
         return a.strip().lower() == b.strip().lower()
     return type(a) is type(b) and not isinstance(a, torch.Tensor) and bool(a == b)
@@ -97,7 +97,7 @@ def _check_function(answer, expected, inputs, mistakes, tolerance):
         shape = tuple(case[0].shape)
         try:
             got = answer(*mine)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             text = f"{type(error).__name__}: {error}"
             return False, CHECK["raised"].format(shape=shape, error=text)
         problem = _problem(got, want, case, mine)
@@ -134,8 +134,9 @@ def _problem(got, want, case, mine):
     """The sentence for a result that cannot be compared, or None."""
     if got is None or got is ...:
         return CHECK["nothing"]
-    if not isinstance(got, torch.Tensor):
-        return CHECK["not_tensor"].format(kind=type(got).__name__)
+    if not isinstance(got, torch.Tensor) or got.layout != torch.strided:
+        kind = f"{got.layout} tensor" if isinstance(got, torch.Tensor) else type(got).__name__
+        return CHECK["not_tensor"].format(kind=kind)
     if not got.is_floating_point():
         return CHECK["not_floating"].format(dtype=got.dtype)
     tensors = [(a, b) for a, b in zip(case, mine, strict=True) if isinstance(a, torch.Tensor)]

@@ -8,7 +8,7 @@ it acts on, the axes it averages over, the statistic, what it learns, what it re
 import torch
 from torch import nn
 
-from normlib.axes import divisors, layout_of, moments, split_groups
+from normlib.axes import check_groups, layout_of, moments, split_groups
 
 
 class _ScaleShift(torch.autograd.Function):
@@ -240,11 +240,7 @@ class GroupNorm(Norm):
     over = "CHW"
 
     def __init__(self, num_groups, num_channels, eps=1e-5, affine=True):
-        if num_groups not in divisors(num_channels):
-            raise ValueError(
-                f"{num_channels} channels cannot be split into {num_groups} equal groups: choose "
-                f"a divisor of {num_channels} {divisors(num_channels)}"
-            )
+        check_groups(num_groups, num_channels)
         super().__init__(num_channels, eps, affine)
         self.num_groups = num_groups
         self.num_channels = num_channels

@@ -83,7 +83,7 @@ CHECK = {
     "raised": "On an input of shape {shape} your function raised {error}",
     "not_function": "{kind} is not a function. Define one with def.",
     "not_floating": "Your function returned a tensor of {dtype}; floating point is needed.",
-    "not_tensor": "Your function returned {kind}, and a tensor is expected.",
+    "not_tensor": "Your function returned {kind}, and an ordinary tensor is expected.",
     "shape": "The shape is {got}; expected {expected}.",
     "not_finite": "The result has {count} values that are NaN or infinite. Is there a division "
     "by zero, or a square root of a negative number?",

@@ -105,8 +105,10 @@ def test_normalize_equals_torch():
         (X[0], {}, ValueError, "layout='NCL' or layout='NLC'"),
         (X[0, 0, 0], {}, ValueError, "2 to 4 axes"),
         (X, {"layout": "NC"}, ValueError, r"2 axes \(N, C\)"),
-        (X, {"groups": 4}, ValueError, r"divisor of 6 \(1, 2, 3, 6\)"),
+        (X, {"groups": 4}, ValueError, r"divisor of 6 \[1, 2, 3, 6\]"),
         (X, {"groups": 0}, ValueError, "divisor"),
+        (X, {"groups": 2.0}, ValueError, "divisor"),
+        (X, {"over": ("N", "H")}, TypeError, "one string"),
         (X, {"eps": -1.0}, ValueError, "negative"),
     ],
 )
@@ -251,6 +253,12 @@ def test_tensors_in_a_closure_keep_their_type_and_gradient():
     assert footprint(fn, X, at=AT).sum() == 48
     assert weight.grad is None
     assert weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("at", [(1, 2), (9, 0, 0, 0), (0, 0, 0, 0, 0)])
+def test_footprint_wants_the_index_of_one_output(at):
+    with pytest.raises(ValueError, match="not the index of one output"):
+        footprint(torch.relu, X, at=at)
 
 
 @pytest.mark.parametrize(

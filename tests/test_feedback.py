@@ -46,6 +46,8 @@ def test_a_right_function_passes_and_says_how_close():
         (lambda x: x.long(), "torch.int64"),
         (lambda x: undefined, "NameError"),  # noqa: F821
         (lambda x: x @ x, "RuntimeError"),
+        (lambda x: exit(), "SystemExit"),
+        (lambda x: x.to_sparse(), "sparse"),
         (lambda: 1, "TypeError"),
         (None, CHECK["blank"]),
         (3, "not a function"),
@@ -79,6 +81,8 @@ def test_a_right_value_passes_in_any_type(answer):
         (float("nan"), "not it"),
         ([256], "not it"),
         (torch.zeros(3), "not it"),
+        (10**400, "not it"),
+        (1 + 2j, "not it"),
     ],
 )
 def test_a_wrong_value_hears_why(answer, says):

@@ -259,6 +259,7 @@ def test_a_batch_of_one_is_fine_in_eval_mode():
     [
         (lambda: GroupNorm(4, 6), r"divisor of 6 \[1, 2, 3, 6\]"),
         (lambda: GroupNorm(0, 6), "divisor"),
+        (lambda: GroupNorm(2.0, 6), "divisor"),
         (lambda: LayerNorm((2, 2, 2, 2)), "1 to 3 sizes"),
         (lambda: BatchNorm(3, eps=-1), "negative"),
     ],
