@@ -79,6 +79,8 @@ def key_times(lab, selector, keys, change="mutation", count=40):
     for i in range(count):
         page.keyboard.press(keys[i % len(keys)])
         page.wait_for_function(f"() => window.benchTimes.length > {i}", timeout=20_000)
+        if change == "image":
+            page.wait_for_timeout(700)  # a late second picture belongs to this key, not the next
     return page.evaluate("() => window.benchTimes")
 
 
