@@ -57,11 +57,6 @@ def wine(seed=0):
     return _split(bunch.data, bunch.target, 1 / 3, seed)
 
 
-def wine_names():
-    """The names of the 13 measurements, in the order of the columns."""
-    return list(datasets.load_wine().feature_names)
-
-
 def photographs(size=128):
     """Two colour photographs (a temple roof, a flower), (2, 3, size, size), values from 0 to 1.
 
