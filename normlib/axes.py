@@ -163,13 +163,14 @@ def footprint(fn, *tensors, at=None, probes=3):
     """Which inputs an output of `fn` depends on, measured: where its gradient is not zero.
 
     fn: any differentiable function or module of the tensors, returning one tensor.
-    tensors: give the shapes; their values do not matter.
+    tensors: give the shapes; their values matter only with probes=0.
     at: index of one output. The result is then a boolean mask of the input's shape; without it,
         one mask per output, shape (*output.shape, *input.shape). Several tensors: one mask each.
 
     The gradient is taken in float64 at `probes` random inputs, on a copy of the function and of
-    the modules and tensors it uses, so that looking changes nothing. Dependence that the
-    function hides from autograd (`.detach()`, `no_grad`) is not seen.
+    the modules and tensors it uses, so that looking changes nothing. probes=0 takes it at the
+    tensors themselves, for a function such as max, where the values decide who counts. Dependence
+    that the function hides from autograd (`.detach()`, `no_grad`) is not seen.
     Raises TypeError for inputs or outputs that are not floating-point tensors, and ValueError for
     an output without a gradient.
     """
@@ -180,11 +181,14 @@ def footprint(fn, *tensors, at=None, probes=3):
             raise TypeError(f"footprint needs floating-point tensors, got {_kind(t)}")
     probe, generator, masks = private_copy(fn), torch.Generator().manual_seed(0), None
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        for _ in range(probes):
+        for _ in range(max(probes, 1)):
             inputs = [
-                torch.randn(t.shape, generator=generator, dtype=torch.float64, requires_grad=True)
+                torch.randn(t.shape, generator=generator, dtype=torch.float64)
+                if probes
+                else t.detach().double().clone()
                 for t in tensors
             ]
+            inputs = [v.requires_grad_() for v in inputs]
             y = probe(*inputs)
             if not isinstance(y, torch.Tensor):
                 raise TypeError(f"the function returned {_kind(y)}, not a tensor")

@@ -8,6 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+# Networks this small gain nothing from a second thread, and on a busy machine they lose: two
+# processes that share two cores with two threads each are several times slower.
+torch.set_num_threads(1)
+
 
 @dataclass
 class History:

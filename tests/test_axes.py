@@ -284,3 +284,13 @@ def test_a_footprint_seen_through_relu_needs_several_probes():
     assert not mask.diagonal().all()  # one probe misses the negative half
     assert footprint(lambda x: torch.relu(x), torch.zeros(50), probes=20).diagonal().all()
     assert axes.footprint.__defaults__ is None  # probes is keyword-only
+
+
+def test_at_its_own_values_an_order_statistic_uses_three_values():
+    x = torch.tensor([[3.0], [1.0], [9.0], [4.0], [6.0]])
+
+    def min_max(x):
+        return (x - x.amin(0)) / (x.amax(0) - x.amin(0))
+
+    mask = footprint(min_max, x, at=(3, 0), probes=0)[:, 0]
+    assert mask.nonzero().flatten().tolist() == [1, 2, 3]

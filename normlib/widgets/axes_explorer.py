@@ -24,6 +24,7 @@ class AxesExplorer(anywidget.AnyWidget):
         torch.nn's, a lambda.
     x: floating point, finite, at most 4,096 cells; (N, C), (N, C, H, W), or rank 3, which is read
         as tokens (N, L, C) unless layout="NCL".
+    probes: as in footprint: 0 measures at the values of x, for functions such as max.
 
     All footprints are measured here, once; the browser only looks them up. Traits to read or set:
     `method` and `setting` (indices), `cell` (flat index into x), `question` ("sees" or
@@ -41,7 +42,7 @@ class AxesExplorer(anywidget.AnyWidget):
     question = traitlets.Enum(["sees", "reaches"], "sees").tag(sync=True)
     values = traitlets.Enum(["before", "after"], "before").tag(sync=True)
 
-    def __init__(self, methods, x, layout=None, **traits):
+    def __init__(self, methods, x, layout=None, probes=3, **traits):
         if layout is None and getattr(x, "ndim", None) == 3:
             layout = "NLC"
         layout = layout_of(x, layout)
@@ -62,7 +63,7 @@ class AxesExplorer(anywidget.AnyWidget):
         entries = []
         for name, settings in named_methods(methods).items():
             variants = [
-                measure(f"{name} ({key})" if key != "" else name, fn, x, layout, packer)
+                measure(f"{name} ({key})" if key != "" else name, fn, x, layout, probes, packer)
                 for key, fn in settings.items()
             ]
             entries.append({"name": name, "settings": list(settings), "variants": variants})
@@ -123,12 +124,12 @@ def named_methods(methods):
     return settings
 
 
-def measure(name, fn, x, layout, packer):
+def measure(name, fn, x, layout, probes, packer):
     """Run one method: its outputs, both footprints, and the statistics of every footprint."""
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             y = private_copy(fn)(x.clone())
-        mask = footprint(fn, x)
+        mask = footprint(fn, x, probes=probes)
     except Exception as error:
         raise ValueError(
             f"{name} fails on a float64 tensor of shape {tuple(x.shape)}: "
