@@ -22,6 +22,7 @@ METHODS = {  # colour, marker
     "Layer Norm": ("#c44e00", "^"),
     "Instance Norm": ("#00825c", "D"),
     "Group Norm": ("#a8478f", "v"),
+    "noisy Batch Norm": ("#56a0d3", "P"),
 }
 # Colours of sets that share a statistic: distinct to colour-blind eyes, pale enough for text.
 SETS = ["#56b4e9", "#f0a35e", "#7fcdbb", "#cc9ac7", "#f0e442", "#b8bcc4"]
@@ -62,14 +63,19 @@ def show(figure, see, alt):
     return Picture(figure, see, alt)
 
 
-def curves(x, runs, *, label_at=-1, figsize=(8.4, 3.9), **settings):
+def curves(x, runs, *, label_at=None, figsize=(8.4, 3.9), **settings):
     """Curves over seeds, one per method: the mean as a line, minimum to maximum as a band.
 
     x: (n,); runs: {method: (seeds, n)}, finite; label_at: the index of the point that carries the
-    method's name; settings go to the axes (title, xlabel, yscale, ...).
+    method's name, by default where the curves are farthest apart (three or more get a legend);
+    settings go to the axes (title, xlabel, yscale, ...).
     """
     fig, ax = plt.subplots(figsize=figsize)
     ax.set(**settings)
+    if label_at is None:
+        means = np.stack([np.mean(np.asarray(values), 0) for values in runs.values()])
+        means = np.log(means) if settings.get("yscale") == "log" else means
+        label_at = int(np.ptp(means, 0).argmax())
     for name, values in runs.items():
         values = np.asarray(values, dtype=float)
         if values.ndim != 2 or values.shape[1] != len(x):
@@ -78,11 +84,15 @@ def curves(x, runs, *, label_at=-1, figsize=(8.4, 3.9), **settings):
             raise ValueError(f"{name}: there are NaN or infinite values; leave them out and say so")
         color, marker = METHODS[name]
         ax.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.18, linewidth=0)
-        ax.plot(x, values.mean(0), color=color, marker=marker)
+        text = "without" if name == "none" else name
+        ax.plot(x, values.mean(0), color=color, marker=marker, label=text)
+        if len(runs) > 2:
+            ax.legend()
+            continue
         at = (x[label_at], values.mean(0)[label_at])
         top = at[1] >= max(np.mean(v, 0)[label_at] for v in map(np.asarray, runs.values()))
-        side = {"xytext": (9, 0)} if label_at == -1 else {"xytext": (0, 16 if top else -18)}
-        text = "without" if name == "none" else name
+        last = label_at in (-1, len(x) - 1)
+        side = {"xytext": (9, 0)} if last else {"xytext": (0, 16 if top else -18)}
         ax.annotate(text, at, textcoords="offset points", color=color, va="center", **side)
     return fig
 

@@ -43,17 +43,40 @@ def mlp(*widths, norm=None, activation=nn.ReLU, gain=1.0, dropout=0.0, seed=0):
         raise ValueError(f"an MLP needs at least an input and an output width, got {widths}")
     generator, layers = torch.Generator().manual_seed(seed), []
     for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
-        linear = nn.Linear(fan_in, fan_out)
-        with torch.no_grad():
-            std = gain * (2 / fan_in) ** 0.5
-            linear.weight.copy_(torch.randn(fan_out, fan_in, generator=generator) * std)
-            linear.bias.zero_()
-        layers.append(linear)
+        layers.append(_he_init(nn.Linear(fan_in, fan_out), generator, gain))
         if i < len(widths) - 2:
             layers += [norm(fan_out)] if norm else []
             layers.append(activation())
             layers += [nn.Dropout(dropout)] if dropout else []
     return nn.Sequential(*layers)
+
+
+def cnn(*channels, norm=None, num_classes=10, seed=0):
+    """3 x 3 convolutions on one-channel images, then the mean over positions and one linear layer.
+
+    cnn(8, 8, 16) has three convolutions; the image is halved where the number of channels grows.
+    norm: called with the channels after every convolution. Weights as in mlp at gain 1.
+    """
+    if not channels:
+        raise ValueError("a CNN needs the channels of at least one convolution, such as cnn(8, 16)")
+    generator, layers, before = torch.Generator().manual_seed(seed), [], 1
+    for width in channels:
+        stride = 2 if 1 < before < width else 1
+        conv = nn.Conv2d(before, width, 3, padding=1, stride=stride)
+        layers += [_he_init(conv, generator), *([norm(width)] if norm else []), nn.ReLU()]
+        before = width
+    head = _he_init(nn.Linear(before, num_classes), generator)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+
+
+def _he_init(layer, generator, gain=1.0):
+    """Give a linear or convolution layer normal weights of deviation gain * sqrt(2 / fan_in)."""
+    with torch.no_grad():
+        fan_in = layer.weight[0].numel()
+        draw = torch.randn(layer.weight.shape, generator=generator)
+        layer.weight.copy_(draw * (gain * (2 / fan_in) ** 0.5))
+        layer.bias.zero_()
+    return layer
 
 
 def fit(

@@ -115,3 +115,27 @@ def test_fit_says_what_is_wrong(keywords, says):
         training.fit(training.mlp(64, 10), data.digits(), **keywords)
     with pytest.raises(ValueError, match="input and an output"):
         training.mlp(64)
+
+
+def test_a_cnn_halves_the_image_where_channels_grow():
+    model = training.cnn(4, 4, 8, norm=BatchNorm)
+    x = data.digits(flat=False).x[:2]
+    shapes = []
+    for layer in model:
+        x = layer(x)
+        if isinstance(layer, torch.nn.Conv2d):
+            shapes.append(tuple(x.shape))
+    assert shapes == [(2, 4, 8, 8), (2, 4, 8, 8), (2, 8, 4, 4)]
+    assert x.shape == (2, 10)
+
+
+def test_a_cnn_learns_and_its_seed_decides_its_weights():
+    split = data.digits(flat=False)
+    runs = [training.fit(training.cnn(8, 8, seed=s), split, epochs=1).loss for s in (0, 0, 1)]
+    assert runs[0] == runs[1] != runs[2]
+    assert runs[0][-1] < runs[0][0]
+
+
+def test_a_cnn_needs_a_convolution():
+    with pytest.raises(ValueError, match="at least one convolution"):
+        training.cnn()
