@@ -23,6 +23,7 @@ METHODS = {  # colour, marker
     "Instance Norm": ("#00825c", "D"),
     "Group Norm": ("#a8478f", "v"),
     "noisy Batch Norm": ("#56a0d3", "P"),
+    "shared Batch Norm": ("#56a0d3", "P"),
 }
 # Colours of sets that share a statistic: distinct to colour-blind eyes, pale enough for text.
 SETS = ["#56b4e9", "#f0a35e", "#7fcdbb", "#cc9ac7", "#f0e442", "#b8bcc4"]
