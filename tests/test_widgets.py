@@ -10,6 +10,7 @@ from torch import nn
 from normlib.axes import normalize
 from normlib.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from normlib.widgets import AxesExplorer, Flipbook, Predict
+from normlib.widgets._base import Packer
 
 X = torch.randn(3, 4, 2, 5, generator=torch.Generator().manual_seed(0))
 
@@ -243,3 +244,10 @@ def test_predict_locks_for_good():
 def test_predict_says_what_is_wrong(make, says):
     with pytest.raises(ValueError, match=says):
         make()
+
+
+def test_every_array_starts_where_a_browser_can_read_it():
+    packer = Packer()
+    where = [packer.add([1, 2, 3], "i4"), packer.add([0.5], "f8"), packer.add([7], "u1")]
+    assert [offset % 8 for _, offset, _ in where] == [0, 0, 0]
+    assert np.frombuffer(packer.bytes(), "<f8", count=1, offset=where[1][1]).item() == 0.5

@@ -19,12 +19,19 @@ class Packer:
         self.parts, self.size = [], 0
 
     def add(self, array, dtype):
-        """Append as little-endian `dtype` ("f8", "i4" or "u1"); returns [dtype, offset, length]."""
+        """Append as little-endian `dtype` ("f8", "i4" or "u1"); returns [dtype, offset, length].
+
+        Every array starts at a multiple of 8 bytes: a browser reads float64 from nowhere else.
+        """
+        self._append(bytes(-self.size % 8))
         data = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).ravel()
         where = [dtype, self.size, data.size]
-        self.parts.append(data.tobytes())
-        self.size += data.nbytes
+        self._append(data.tobytes())
         return where
+
+    def _append(self, data):
+        self.parts.append(data)
+        self.size += len(data)
 
     def bytes(self):
         return b"".join(self.parts)
