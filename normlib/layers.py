@@ -128,13 +128,16 @@ class Norm(nn.Module):
     def measure_and_normalize(self, x, layout, weight, bias):
         """y, mean and var; refused where there is only one value to average."""
         axes = self.axes(layout)
+        self.check_count(x, axes)
+        return _Normalize.apply(x, weight, bias, axes, self.eps)
+
+    def check_count(self, x, axes):
         if x.numel() < 2 * torch.Size(n for i, n in enumerate(x.shape) if i not in axes).numel():
             raise ValueError(
                 f"{type(self).__name__} expected more than 1 value per statistic in training, got "
-                f"input size {tuple(x.shape)}: one value has variance 0, so every output would be "
+                f"input size {tuple(x.shape)}: one value is its own mean, so every output would be "
                 "the bias. Use more examples or positions per statistic"
             )
-        return _Normalize.apply(x, weight, bias, axes, self.eps)
 
 
 class RunningNorm(Norm):
@@ -209,6 +212,45 @@ class BatchNorm(RunningNorm):
         if self.momentum is None:
             return 1 / self.num_batches_tracked.to(self.running_mean.dtype)
         return self.momentum
+
+
+class MeanOnlyBatchNorm(Norm):
+    """Mean-only Batch Normalization. Salimans & Kingma 2016, arXiv:1602.07868, section 4.
+
+    y = x − mean + bias: Batch Norm without the division and without a weight. Meant for layers
+    with Weight Norm, whose g is the scale. The mean is per channel over the batch and all
+    positions, with its gradient; in eval mode the running mean takes its place.
+    x: (N, C), (N, C, L) or (N, C, H, W). momentum: weight of the newest batch.
+    """
+
+    over = "NHW"
+    statistic = "mean"
+    learns = "bias per channel"
+    remembers = "running mean"
+
+    def __init__(self, num_features, momentum=0.1, bias=True):
+        super().__init__(num_features, eps=0.0, affine=False)
+        self.num_features, self.momentum = num_features, momentum
+        self.bias = nn.Parameter(torch.zeros(num_features)) if bias else None
+        self.register_buffer("running_mean", torch.zeros(num_features))
+
+    def check(self, x):
+        layout = super().check(x)
+        self.check_channels(x, self.num_features)
+        return layout
+
+    def normalize(self, x, layout, weight, bias):
+        if self.training:
+            self.check_count(x, self.axes(layout))
+            mean = x.mean(self.axes(layout), keepdim=True)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean.flatten().to(self.running_mean.dtype), self.momentum)
+        else:
+            mean = self.align(self.running_mean, x)
+        return x - mean if bias is None else x - mean + bias
+
+    def extra_repr(self):
+        return f"{self.num_features}, momentum={self.momentum}, bias={self.bias is not None}"
 
 
 class LayerNorm(Norm):
@@ -304,4 +346,4 @@ class GroupNorm(Norm):
         )
 
 
-METHODS = (BatchNorm, LayerNorm, InstanceNorm, GroupNorm)
+METHODS = (BatchNorm, MeanOnlyBatchNorm, LayerNorm, InstanceNorm, GroupNorm)

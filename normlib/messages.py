@@ -22,9 +22,13 @@ EXPLORER = {
     "one": "{axis} {index}",
     "range": "{axis}s {first} to {last}",
     "several": "{axis}s {indices}",
-    "arithmetic": "(x − mean) / √(var + ε) = ({x} − {mean}) / √({var} + {eps}) = {normalized}",
+    "arithmetic_standardise": "(x − mean) / √(var + ε) = "
+    "({x} − {mean}) / √({var} + {eps}) = {normalized}",
     "arithmetic_running": "(x − running_mean) / √(running_var + ε) = "
     "({x} − {mean}) / √({var} + {eps}) = {normalized}",
+    "arithmetic_centre": "x − mean = {x} − {mean} = {normalized}",
+    "arithmetic_rms": "x / √(mean of x² + ε) = {x} / √({square} + {eps}) = {normalized}",
+    "arithmetic_length": "x / length = x / √(sum of x²) = {x} / {size} = {normalized}",
     "no_arithmetic": "No mean or variance of these values enters the output {output}.",
     "equal": "The code gives the same: {output}.",
     "differs": "The code gives {output}: more happens to this value (weight and bias, another "
@@ -51,6 +55,8 @@ AXES = {  # the word for one step along an axis, by layout
     "NCL": {"N": "example", "C": "channel", "L": "position"},
     "NLC": {"N": "example", "L": "token", "C": "feature"},
     "NCHW": {"N": "example", "C": "channel", "H": "row", "W": "column"},
+    "OI": {"O": "unit", "I": "input"},  # weights, as torch stores them
+    "OIHW": {"O": "filter", "I": "channel", "H": "row", "W": "column"},
     "positions": "position",
 }
 

@@ -11,7 +11,14 @@ from torch import nn
 
 from normlib import axes
 from normlib.axes import dims, divisors, footprint, moments, normalize, pool, spread
-from normlib.layers import METHODS, BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from normlib.layers import (
+    METHODS,
+    BatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    MeanOnlyBatchNorm,
+)
 
 X = torch.randn(4, 6, 4, 4, generator=torch.Generator().manual_seed(1))
 AT = (1, 2, 3, 0)
@@ -146,7 +153,13 @@ def test_footprints_are_what_the_methods_say(fn, axes_seen, count):
 
 
 def test_every_class_agrees_with_its_footprint():
-    instances = [BatchNorm(6), LayerNorm((6, 4, 4)), InstanceNorm(6), GroupNorm(2, 6)]
+    instances = [
+        BatchNorm(6),
+        MeanOnlyBatchNorm(6),
+        LayerNorm((6, 4, 4)),
+        InstanceNorm(6),
+        GroupNorm(2, 6),
+    ]
     assert tuple(type(i) for i in instances) == METHODS
     for layer in instances:
         assert spread(footprint(layer, X, at=AT), "NCHW") == layer.over

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from normlib.layers import METHODS, BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from normlib.layers import METHODS, BatchNorm, GroupNorm, InstanceNorm, LayerNorm, MeanOnlyBatchNorm
 
 TORCH_BN = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
 TORCH_IN = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d}
@@ -289,3 +289,31 @@ def test_every_method_fills_the_master_table():
             for column in ("acts_on", "over", "statistic", "learns", "remembers")
         )
         assert "arXiv" in method.__doc__
+
+
+def test_mean_only_batch_norm_by_hand_in_both_modes():
+    layer = MeanOnlyBatchNorm(2, momentum=0.25)
+    with torch.no_grad():
+        layer.bias.copy_(torch.tensor([10.0, 0.0]))
+    x = torch.tensor([[1.0, 0.0], [3.0, 8.0]])
+    torch.testing.assert_close(layer(x), torch.tensor([[9.0, -4.0], [11.0, 4.0]]))
+    torch.testing.assert_close(layer.running_mean, torch.tensor([0.5, 1.0]))
+    torch.testing.assert_close(layer.eval()(x), torch.tensor([[10.5, -1.0], [12.5, 7.0]]))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5), (2, 3, 4, 4)])
+def test_mean_only_batch_norm_has_the_gradient_of_its_mean(shape):
+    layer = MeanOnlyBatchNorm(3).double()
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v: layer(v).pow(3), x)
+    assert torch.autograd.gradcheck(lambda v: layer.eval()(v).pow(3), x)
+
+
+def test_mean_only_batch_norm_refuses_one_value_and_wrong_channels():
+    with pytest.raises(ValueError, match="more than 1 value"):
+        MeanOnlyBatchNorm(3)(torch.randn(1, 3))
+    assert MeanOnlyBatchNorm(3).eval()(torch.randn(1, 3)).shape == (1, 3)
+    with pytest.raises(ValueError, match="made for 3 channels"):
+        MeanOnlyBatchNorm(3)(torch.randn(4, 5))
+    layer = MeanOnlyBatchNorm(3, bias=False)
+    torch.testing.assert_close(layer(torch.ones(2, 3)), torch.zeros(2, 3))

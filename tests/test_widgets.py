@@ -251,3 +251,34 @@ def test_every_array_starts_where_a_browser_can_read_it():
     where = [packer.add([1, 2, 3], "i4"), packer.add([0.5], "f8"), packer.add([7], "u1")]
     assert [offset % 8 for _, offset, _ in where] == [0, 0, 0]
     assert np.frombuffer(packer.bytes(), "<f8", count=1, offset=where[1][1]).item() == 0.5
+
+
+WEIGHTS = torch.randn(3, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+
+
+def norm_of(v, axes):
+    return torch.linalg.vector_norm(v, dim=axes, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("formula", "fn"),
+    {
+        "length": lambda v: v / norm_of(v, (1, 2, 3)),
+        "rms": lambda v: v / (v.square().mean((1, 2, 3), keepdim=True) + 1e-5).sqrt(),
+        "centre": lambda v: v - v.mean((1, 2, 3), keepdim=True),
+        "standardise": lambda v: normalize(v, "CHW"),
+    }.items(),
+)
+def test_the_weight_view_finds_the_arithmetic_that_gives_the_output(formula, fn):
+    explorer = AxesExplorer(fn, WEIGHTS, layout="OIHW")
+    variant = explorer.spec["methods"][0]["variants"][0]
+    assert variant["formula"] == formula
+    assert variant["sees"]["text"][1] == (
+        "This output uses 8 values: filter 1, every channel, every position."
+    )
+
+
+def test_a_weight_matrix_is_read_as_units_and_inputs():
+    explorer = AxesExplorer(lambda v: v / norm_of(v, 1), WEIGHTS[:, :, 0, 0], layout="OI")
+    variant = explorer.spec["methods"][0]["variants"][0]
+    assert variant["sees"]["text"][0] == "This output uses 2 values: unit 0, every input."

@@ -293,7 +293,13 @@ function render({ model, el, signal }) {
     where.textContent = name(cell);
     const stat = variant.sees.which[cell];
     const source = variant.source[stat], mean = variant.mean[stat], variance = variant.var[stat];
-    const normalized = (x[cell] - mean) / Math.sqrt(variance + variant.eps);
+    const square = variance + mean * mean, size = Math.sqrt(variant.sees.counts[stat] * square);
+    const normalized = {
+      standardise: (x[cell] - mean) / Math.sqrt(variance + variant.eps),
+      centre: x[cell] - mean,
+      rms: x[cell] / Math.sqrt(square + variant.eps),
+      length: x[cell] / size,
+    }[variant.formula];
     const output = variant.y[cell], known = source !== "none";
     readout.count.textContent = variant.sees.counts[stat];
     readout.mean.textContent = known ? number(mean) : "–";
@@ -308,10 +314,10 @@ function render({ model, el, signal }) {
     }
     const values = {
       x: number(x[cell]), mean: bracket(mean), var: number(variance), eps: variant.eps,
-      normalized: number(normalized), output: number(output),
+      normalized: number(normalized), output: number(output), square: number(square), size: number(size),
     };
     arithmetic.textContent = known
-      ? fill(source === "running" ? text.arithmetic_running : text.arithmetic, values)
+      ? fill(text[`arithmetic_${source === "running" ? source : variant.formula}`], values)
       : fill(text.no_arithmetic, values);
     const equal = Math.abs(normalized - output) <= 1e-5 * (1 + Math.abs(output));
     note.textContent = !known ? text.measured

@@ -23,7 +23,8 @@ class AxesExplorer(anywidget.AnyWidget):
         Anything goes that maps a tensor to a tensor of the same shape: normlib's layers,
         torch.nn's, a lambda.
     x: floating point, finite, at most 4,096 cells; (N, C), (N, C, H, W), or rank 3, which is read
-        as tokens (N, L, C) unless layout="NCL".
+        as tokens (N, L, C) unless layout="NCL". Weights: layout="OI" (linear) or "OIHW"
+        (convolution) for functions of a weight tensor, outputs down and inputs to the right.
     probes: as in footprint: 0 measures at the values of x, for functions such as max.
 
     All footprints are measured here, once; the browser only looks them up. Traits to read or set:
@@ -142,16 +143,35 @@ def measure(name, fn, x, layout, probes, packer):
         )
     mask = mask.reshape(x.numel(), x.numel()).numpy()
     sees, which = unique_rows(mask)
+    eps = float(getattr(fn, "eps", 1e-5) or 0.0)
     stats = [statistics(fn, x, row, cell) for row, cell in first_cells(sees, which)]
     return {
         "y": packer.add(y.numpy(), "f8"),
-        "eps": float(getattr(fn, "eps", 1e-5) or 0.0),
+        "eps": eps,
+        "formula": formula(x, y, sees, which, eps),
         "sees": describe_rows(sees, which, x.shape, layout, "uses", packer),
         "reaches": describe_rows(*unique_rows(mask.T), x.shape, layout, "moves", packer),
         "mean": packer.add([s[0] for s in stats], "f8"),
         "var": packer.add([s[1] for s in stats], "f8"),
         "source": [s[2] for s in stats],
     }
+
+
+def formula(x, y, sees, which, eps):
+    """Which arithmetic on each footprint gives the outputs; "standardise" if none does."""
+    x, y = x.reshape(-1), y.reshape(-1)
+    cells = [x[torch.as_tensor(row)] for row in sees]
+    mean = torch.stack([v.mean() for v in cells])[which]
+    square = torch.stack([v.square().mean() for v in cells])[which]
+    count = torch.tensor([len(v) for v in cells])[which]
+    candidates = {
+        "standardise": (x - mean) / (square - mean**2 + eps).sqrt(),
+        "centre": x - mean,
+        "rms": x / (square + eps).sqrt(),
+        "length": x / (square * count).sqrt(),
+    }
+    matching = (n for n, c in candidates.items() if torch.allclose(c, y, rtol=1e-4, atol=1e-6))
+    return next(matching, "standardise")
 
 
 def unique_rows(mask):
@@ -222,8 +242,8 @@ def block(mask, layout):
         phrases[axis] = text[form].format(
             axis=words[axis], index=first, first=first, last=last, indices=indices
         )
-    if layout == "NCHW" and mask.shape[2:] == (len(used["H"]), len(used["W"])):
+    if layout.endswith("HW") and mask.shape[2:] == (len(used["H"]), len(used["W"])):
         phrases["H"] = text["every"].format(axis=messages.AXES["positions"])
         del phrases["W"]
-    order = "LNC" if layout == "NLC" else "CNLHW"
+    order = "LNC" if layout == "NLC" else "OICNLHW"
     return ", ".join(phrases[axis] for axis in order if axis in phrases)
