@@ -25,6 +25,7 @@ METHODS = {  # colour, marker
     "noisy Batch Norm": ("#56a0d3", "P"),
     "shared Batch Norm": ("#56a0d3", "P"),
 }
+OTHERS = [("#00825c", "D"), ("#c44e00", "^"), ("#0072b2", "s"), ("#a8478f", "v")]  # for runs
 # Colours of sets that share a statistic: distinct to colour-blind eyes, pale enough for text.
 SETS = ["#56b4e9", "#f0a35e", "#7fcdbb", "#cc9ac7", "#f0e442", "#b8bcc4"]
 
@@ -83,7 +84,7 @@ def curves(x, runs, *, label_at=None, figsize=(8.4, 3.9), **settings):
             raise ValueError(f"{name}: expected shape (seeds, {len(x)}), got {values.shape}")
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: there are NaN or infinite values; leave them out and say so")
-        color, marker = METHODS[name]
+        color, marker = METHODS.get(name) or OTHERS[list(runs).index(name) % len(OTHERS)]
         ax.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.18, linewidth=0)
         text = "without" if name == "none" else name
         ax.plot(x, values.mean(0), color=color, marker=marker, label=text)
