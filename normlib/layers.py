@@ -214,6 +214,34 @@ class BatchNorm(RunningNorm):
         return self.momentum
 
 
+class GhostBatchNorm(BatchNorm):
+    """Batch Norm with statistics from groups of examples. Hoffer et al. 2017, arXiv:1705.08741.
+
+    In training every `size` consecutive examples are normalised by themselves, as on devices that
+    do not talk to each other; the running statistics are averaged over the groups. In eval mode it
+    is Batch Norm. Raises ValueError where `size` does not divide the batch.
+    """
+
+    def __init__(self, num_features, size, eps=1e-5, momentum=0.1):
+        super().__init__(num_features, eps, momentum)
+        self.size = size
+
+    def normalize(self, x, layout, weight, bias):
+        if not self.training:
+            return super().normalize(x, layout, weight, bias)
+        if self.size < 1 or len(x) % self.size:
+            raise ValueError(f"groups of {self.size} do not divide a batch of {len(x)} examples")
+        parts = x.unflatten(0, (-1, self.size))  # (groups, size, C, ...)
+        axes = tuple(axis for axis in range(1, parts.dim()) if axis != 2)
+        self.check_count(parts, axes)
+        y, mean, var = _Normalize.apply(parts, weight, bias, axes, self.eps)
+        self.update(mean.detach(), var.detach(), parts.numel() // mean.numel())
+        return y.flatten(0, 1)
+
+    def extra_repr(self):
+        return f"{super().extra_repr()}, size={self.size}"
+
+
 class MeanOnlyBatchNorm(Norm):
     """Mean-only Batch Normalization. Salimans & Kingma 2016, arXiv:1602.07868, section 4.
 

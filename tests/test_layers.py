@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from normlib.layers import METHODS, BatchNorm, GroupNorm, InstanceNorm, LayerNorm, MeanOnlyBatchNorm
+from normlib.layers import (
+    METHODS,
+    BatchNorm,
+    GhostBatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    MeanOnlyBatchNorm,
+)
 
 TORCH_BN = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
 TORCH_IN = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d}
@@ -317,3 +325,37 @@ def test_mean_only_batch_norm_refuses_one_value_and_wrong_channels():
         MeanOnlyBatchNorm(3)(torch.randn(4, 5))
     layer = MeanOnlyBatchNorm(3, bias=False)
     torch.testing.assert_close(layer(torch.ones(2, 3)), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (8, 3, 5), (8, 3, 4, 4)])
+def test_ghost_batch_norm_is_batch_norm_on_every_part(shape):
+    x = torch.randn(shape, dtype=torch.float64)
+    ghost, torchs = GhostBatchNorm(3, 4).double(), {2: nn.BatchNorm1d, 3: nn.BatchNorm1d}
+    native = [torchs.get(x.dim(), nn.BatchNorm2d)(3).double() for _ in range(2)]
+    with torch.no_grad():
+        for layer in (ghost, *native):
+            layer.weight.copy_(torch.tensor([1.0, 2.0, 0.5]))
+            layer.bias.copy_(torch.tensor([0.0, 1.0, 3.0]))
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ours = ghost(a)
+    theirs = torch.cat([layer(part) for layer, part in zip(native, b.split(4), strict=True)])
+    torch.testing.assert_close(ours, theirs)
+    ours.pow(3).sum().backward()
+    theirs.pow(3).sum().backward()
+    torch.testing.assert_close(a.grad, b.grad)
+    torch.testing.assert_close(ghost.weight.grad, sum(layer.weight.grad for layer in native))
+    for name in ("running_mean", "running_var"):
+        mean = sum(getattr(layer, name) for layer in native) / 2
+        torch.testing.assert_close(getattr(ghost, name), mean)
+    whole = BatchNorm(3).double()
+    whole.load_state_dict(ghost.state_dict())
+    torch.testing.assert_close(ghost.eval()(x), whole.eval()(x))
+
+
+def test_ghost_batch_norm_refuses_groups_that_do_not_fit():
+    with pytest.raises(ValueError, match="groups of 3 do not divide a batch of 8"):
+        GhostBatchNorm(2, 3)(torch.randn(8, 2))
+    with pytest.raises(ValueError, match="more than 1 value"):
+        GhostBatchNorm(2, 1)(torch.randn(8, 2))
+    assert GhostBatchNorm(2, 1)(torch.randn(8, 2, 4)).shape == (8, 2, 4)
+    assert GhostBatchNorm(2, 3).eval()(torch.randn(8, 2)).shape == (8, 2)
