@@ -326,8 +326,10 @@ class LayerNorm(Norm):
 class InstanceNorm(RunningNorm):
     """Instance Normalization. Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022.
 
-    Statistics per example and channel over the positions; x is (N, C, L) or (N, C, H, W).
-    As in torch, there is no weight and no running statistic unless asked for.
+    Statistics per example and channel over the positions; x is (N, C, L) or (N, C, H, W). A tensor
+    (N, C) has no positions and is refused; torch's InstanceNorm1d takes it for one sequence without
+    a batch axis, and what comes out is Layer Norm. As in torch, there is no weight and no running
+    statistic unless asked for.
     """
 
     over = "HW"

@@ -65,7 +65,7 @@ def data_dependent_init(model, x):
     variance 1 per unit or channel, layer after layer. v stays as it is.
     x: a batch the model takes. Layers must have a bias; each may be used once.
     Raises ValueError, with the model unchanged, where a layer has fewer than two values per unit,
-    or a unit whose values are all the same.
+    a unit whose values are all the same, no bias, or no part in the model's output.
     """
     layers = {m: n for n, m in model.named_modules() if is_weight_normed(m)}
     if not layers:
@@ -80,6 +80,8 @@ def data_dependent_init(model, x):
             raise ValueError(f"layer {name!r} is used twice: it has no single distribution")
         if layer.bias is None:
             raise ValueError(f"layer {name!r} has no bias to take the mean away with")
+        if layer.parametrizations.weight.original0.numel() != output.shape[units]:
+            raise ValueError(f"layer {name!r} is normalised along another axis than its outputs")
         if output.numel() < 2 * output.shape[units]:
             raise ValueError(
                 f"layer {name!r} has one value per unit on input {tuple(x.shape)}: "
@@ -105,6 +107,9 @@ def data_dependent_init(model, x):
             hook.remove()
         for name, buffer in model.named_buffers():
             buffer.copy_(kept[name])
+    unused = [layers[layer] for layer in layers if layer not in found]
+    if unused:
+        raise ValueError(f"the model does not use the layers {unused} on this batch")
     for layer, (mean, std) in found.items():
         g = layer.parametrizations.weight.original0
         g.div_(std.view_as(g))

@@ -163,3 +163,9 @@ def test_what_data_dependent_init_refuses():
     shared = weight_norm(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="used twice"):
         data_dependent_init(nn.Sequential(shared, shared), torch.randn(3, 2))
+    with pytest.raises(ValueError, match="another axis"):
+        data_dependent_init(weight_norm(nn.Linear(2, 3), dim=1), torch.randn(3, 2))
+    idle = nn.Linear(2, 2)
+    idle.aside = weight_norm(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="does not use the layers"):
+        data_dependent_init(idle, torch.randn(3, 2))
