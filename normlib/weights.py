@@ -1,7 +1,12 @@
-"""Normalizations of weights, on torch's parametrizations: a layer's weight is computed anew."""
+"""Normalizations of weights, on torch's parametrizations: a layer's weight is computed anew.
+
+The class attributes are the row of the course's master table, as in layers.py. For a weight,
+`over` is written O for the axis of outputs, I for all others.
+"""
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 
@@ -11,6 +16,12 @@ class WeightNorm(nn.Module):
     Salimans & Kingma 2016, arXiv:1602.07868, Equation 2. v has the weight's shape, g size 1 on all
     other axes. Their names in a state_dict are torch's: `original0` is g, `original1` is v.
     """
+
+    acts_on = "w"
+    over = "I"
+    statistic = "L2 norm"
+    learns = "length g, direction v per output"
+    remembers = "nothing"
 
     def __init__(self, dim=0):
         super().__init__()
@@ -36,13 +47,7 @@ def weight_norm(module, name="weight", dim=0):
     Raises ValueError if there is no such weight, it is normalised already, or one of its vectors
     is zero and so has no direction.
     """
-    weight = getattr(module, name, None)
-    if not isinstance(weight, torch.Tensor):
-        raise ValueError(f"{type(module).__name__} has no weight called {name!r}")
-    if weight.dim() < 2 or not 0 <= dim < weight.dim():
-        raise ValueError(f"dim={dim} leaves nothing to normalise in a weight {tuple(weight.shape)}")
-    if is_weight_normed(module, name):
-        raise ValueError(f"{name!r} of {type(module).__name__} is weight-normalised already")
+    weight = _find_weight(module, name, dim, WeightNorm)
     method = WeightNorm(dim)
     zero = (method.length(weight.detach()).flatten() == 0).nonzero().flatten().tolist()
     if zero:
@@ -52,9 +57,25 @@ def weight_norm(module, name="weight", dim=0):
 
 
 def is_weight_normed(module, name="weight"):
+    return _has(module, name, WeightNorm)
+
+
+def _has(module, name, method):
     return parametrize.is_parametrized(module, name) and any(
-        isinstance(p, WeightNorm) for p in module.parametrizations[name]
+        isinstance(p, method) for p in module.parametrizations[name]
     )
+
+
+def _find_weight(module, name, dim, method):
+    """The module's weight; refused if missing, too flat, or normalised by `method` already."""
+    weight = getattr(module, name, None)
+    if not isinstance(weight, torch.Tensor):
+        raise ValueError(f"{type(module).__name__} has no weight called {name!r}")
+    if weight.dim() < 2 or not 0 <= dim < weight.dim():
+        raise ValueError(f"dim={dim} leaves nothing to normalise in a weight {tuple(weight.shape)}")
+    if _has(module, name, method):
+        raise ValueError(f"{name!r} of {type(module).__name__} has {method.__name__} already")
+    return weight
 
 
 @torch.no_grad()
@@ -115,3 +136,137 @@ def data_dependent_init(model, x):
         g.div_(std.view_as(g))
         layer.bias.copy_((layer.bias - mean) / std)
     return model
+
+
+class SpectralNorm(nn.Module):
+    """The parametrization w / sigma, with sigma the largest singular value of w as a matrix.
+
+    Miyato et al. 2018, arXiv:1802.05957, Algorithm 1. The matrix has a row per index of axis `dim`.
+    sigma = u^T w v comes from power iteration: every forward pass in training mode takes
+    n_power_iterations steps from where the last one ended. u and v are constants for the gradient.
+    Their names in a state_dict are torch's: `_u` and `_v`.
+    """
+
+    acts_on = "w"
+    over = "OI"
+    statistic = "largest singular value"
+    learns = "nothing"
+    remembers = "singular vectors u, v"
+
+    def __init__(self, weight, n_power_iterations=1, dim=0, eps=1e-12):
+        super().__init__()
+        self.n_power_iterations, self.dim, self.eps = n_power_iterations, dim, eps
+        w = self.matrix(weight.detach())
+        self.register_buffer("_u", F.normalize(torch.randn_like(w[:, 0]), dim=0, eps=eps))
+        self.register_buffer("_v", F.normalize(torch.randn_like(w[0]), dim=0, eps=eps))
+        self.iterate(w, 15)
+
+    def matrix(self, weight):
+        return weight.movedim(self.dim, 0).flatten(1)
+
+    @torch.no_grad()
+    def iterate(self, w, steps):
+        for _ in range(steps):
+            self._u.copy_(F.normalize(w @ self._v, dim=0, eps=self.eps))
+            self._v.copy_(F.normalize(w.T @ self._u, dim=0, eps=self.eps))
+
+    def forward(self, weight):
+        w = self.matrix(weight)
+        if self.training:
+            self.iterate(w, self.n_power_iterations)
+        # Copies, so that a second forward pass before backward does not change what this one saved.
+        return weight / (self._u.clone() @ w @ self._v.clone())
+
+    def right_inverse(self, weight):
+        return weight  # setting the weight sets what is divided by sigma
+
+
+def spectral_norm(module, name="weight", n_power_iterations=1, dim=None, eps=1e-12):
+    """Divide a weight by its largest singular value, in place; returns the module.
+
+    n_power_iterations: steps of power iteration per forward pass in training mode, 1 in the paper.
+    dim: the axis of the outputs; by default 0, and 1 for transposed convolutions.
+    A convolution's weight is taken as a matrix (outputs, inputs * height * width), whose norm is
+    not that of the convolution: see convolution_norm. Undo with
+    torch.nn.utils.parametrize.remove_parametrizations(module, name).
+    Raises ValueError if there is no such weight, it has a spectral norm already, it is zero, or
+    n_power_iterations is not a positive integer.
+    """
+    if not isinstance(n_power_iterations, int) or n_power_iterations < 1:
+        raise ValueError(f"n_power_iterations must be 1, 2, 3 ..., got {n_power_iterations!r}")
+    if dim is None:
+        dim = 1 if isinstance(module, nn.modules.conv._ConvTransposeNd) else 0
+    weight = _find_weight(module, name, dim, SpectralNorm)
+    if not weight.detach().any() or not weight.isfinite().all():
+        raise ValueError(f"{name!r} is zero or not finite: there is no singular value to divide by")
+    method = SpectralNorm(weight, n_power_iterations, dim, eps)
+    parametrize.register_parametrization(module, name, method)
+    return module
+
+
+def convolution_norm(weight, height, width):
+    """The largest factor by which a convolution can lengthen an image: its true spectral norm.
+
+    weight: (C_out, C_in, kh, kw), stride 1, periodic borders, images of height x width. The
+    Fourier transform turns the convolution into one small matrix per frequency, and the largest
+    singular value of all of them is the norm: Sedghi, Gupta & Long 2019, arXiv:1805.10408.
+    With zero padding the norm is at most this, for a kernel of odd size. Raises ValueError for a
+    kernel larger than the image.
+    """
+    if weight.dim() != 4 or weight.shape[2] > height or weight.shape[3] > width:
+        raise ValueError(
+            f"expected a kernel (C_out, C_in, kh, kw) within {height} x {width} pixels, got "
+            f"{tuple(weight.shape)}"
+        )
+    frequencies = torch.fft.fft2(weight, s=(height, width)).permute(2, 3, 0, 1)
+    return torch.linalg.matrix_norm(frequencies, ord=2).max()
+
+
+class CosineLinear(nn.Module):
+    """Cosine Normalization. Luo et al. 2017, arXiv:1702.05870, Equations 3 and 6.
+
+    y = scale * <w, x> / (||w|| ||x||): a linear layer whose outputs lie in [−scale, scale].
+    centred: take the means off x (over its features) and off w first; y / scale is then Pearson's
+    correlation. Followed by a softmax it needs a scale, 10 for example: with 1 the loss cannot
+    come near 0. No bias. x: (..., in_features). Raises ValueError for a vector of length zero,
+    which has no direction (when centred: a constant vector); compiled code does not look.
+    """
+
+    acts_on = "both"
+    over = "C of x, I of w"
+    statistic = "L2 norm"
+    learns = "the weight"
+    remembers = "nothing"
+
+    def __init__(self, in_features, out_features, centred=False, scale=1.0):
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.centred, self.scale = centred, scale
+        self.weight = nn.Parameter(nn.Linear(in_features, out_features, bias=False).weight.detach())
+
+    def forward(self, x):
+        if x.shape[-1] != self.in_features:
+            raise ValueError(
+                f"CosineLinear was made for {self.in_features} features, got shape {tuple(x.shape)}"
+            )
+        x, weight = self.direction(x, "input"), self.direction(self.weight, "weight")
+        return self.scale * F.linear(x, weight)
+
+    def direction(self, vectors, what):
+        """The vectors at length one, centred first if asked for."""
+        if self.centred:
+            vectors = vectors - vectors.mean(-1, keepdim=True)
+        length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+        if not torch.compiler.is_compiling() and (length == 0).any():
+            zero = (length.squeeze(-1) == 0).nonzero().tolist()
+            kind = "constant" if self.centred else "zero"
+            raise ValueError(f"{what} vectors {zero} are {kind}: they have no direction")
+        return vectors / length
+
+    def extra_repr(self):
+        return (
+            f"{self.in_features}, {self.out_features}, centred={self.centred}, scale={self.scale}"
+        )
+
+
+METHODS = (WeightNorm, SpectralNorm, CosineLinear)

@@ -13,11 +13,15 @@ from normlib import axes
 from normlib.axes import dims, divisors, footprint, moments, normalize, pool, spread
 from normlib.layers import (
     METHODS,
+    BatchInstanceNorm,
     BatchNorm,
+    BatchRenorm,
     GroupNorm,
     InstanceNorm,
     LayerNorm,
     MeanOnlyBatchNorm,
+    StreamingNorm,
+    SwitchableNorm,
 )
 
 X = torch.randn(4, 6, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -159,10 +163,19 @@ def test_every_class_agrees_with_its_footprint():
         LayerNorm((6, 4, 4)),
         InstanceNorm(6),
         GroupNorm(2, 6),
+        BatchRenorm(6),
+        BatchInstanceNorm(6),
+        StreamingNorm(6),
     ]
-    assert tuple(type(i) for i in instances) == METHODS
+    assert {type(i) for i in instances} == set(METHODS) - {SwitchableNorm}
     for layer in instances:
         assert spread(footprint(layer, X, at=AT), "NCHW") == layer.over
+    parts = (
+        footprint(lambda x, o=o: normalize(x, o), X, at=AT) for o in SwitchableNorm.over.split(", ")
+    )
+    assert torch.equal(
+        footprint(SwitchableNorm(6), X, at=AT), functools.reduce(torch.logical_or, parts)
+    )
 
 
 def test_group_norm_stays_inside_its_group():

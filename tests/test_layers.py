@@ -11,12 +11,16 @@ from torch import nn
 
 from normlib.layers import (
     METHODS,
+    BatchInstanceNorm,
     BatchNorm,
+    BatchRenorm,
     GhostBatchNorm,
     GroupNorm,
     InstanceNorm,
     LayerNorm,
     MeanOnlyBatchNorm,
+    StreamingNorm,
+    SwitchableNorm,
 )
 
 TORCH_BN = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
@@ -359,3 +363,395 @@ def test_ghost_batch_norm_refuses_groups_that_do_not_fit():
         GhostBatchNorm(2, 1)(torch.randn(8, 2))
     assert GhostBatchNorm(2, 1)(torch.randn(8, 2, 4)).shape == (8, 2, 4)
     assert GhostBatchNorm(2, 3).eval()(torch.randn(8, 2)).shape == (8, 2)
+
+
+# Batch Renorm, the mixtures, and Streaming Norm: torch has no counterpart.
+
+NEW = {
+    "BRN": lambda c: BatchRenorm(c),
+    "BRN warm-up": lambda c: BatchRenorm(c, warmup=(1, 4)),
+    "BIN": lambda c: BatchInstanceNorm(c),
+    "SN": lambda c: SwitchableNorm(c),
+    "SN without BN": lambda c: SwitchableNorm(c, pools=("IN", "LN")),
+    "Streaming": lambda c: StreamingNorm(c),
+    "Streaming p=2": lambda c: StreamingNorm(c, p=2),
+}
+
+
+def prepared(name, channels=4):
+    """A new layer in double precision, its parameters moved away from where they start."""
+    layer = NEW[name](channels).double()
+    with torch.no_grad():
+        for key, parameter in layer.named_parameters():
+            parameter.uniform_(0.2, 0.8) if key == "rho" else parameter.normal_()
+    return layer
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_copies_pickles_and_saved_states_compute_the_same(name):
+    layer, x = prepared(name), X.double()
+    for _ in range(2):
+        layer(x).sum().backward()
+    fresh = NEW[name](4).double()
+    fresh.load_state_dict(layer.state_dict())
+    layer.zero_grad(set_to_none=True)
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), fresh):
+        for mode in (True, False):
+            first, second = copy.deepcopy(layer).train(mode), copy.deepcopy(other).train(mode)
+            torch.testing.assert_close(first(x + 1), second(x + 1), rtol=0, atol=0)
+            state, wanted = second.state_dict(), first.state_dict()
+            assert all(torch.equal(state[key], wanted[key]) for key in wanted)
+    assert type(layer).__name__ in repr(nn.Sequential(layer))
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_new_layers_compile_whole_with_their_gradients_and_buffers(name):
+    torch._dynamo.reset()
+    layer = prepared(name)
+    plain = copy.deepcopy(layer)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    for mode in (True, True, False):
+        leaves = [torch.randn(3, 4, 5, 6, dtype=torch.float64).requires_grad_()]
+        leaves.append(leaves[0].detach().clone().requires_grad_())
+        for leaf, run, module in zip(leaves, (compiled, plain), (layer, plain), strict=True):
+            module.train(mode)
+            run(leaf).pow(3).sum().backward()
+        torch.testing.assert_close(leaves[0].grad, leaves[1].grad)
+        for mine, wanted in zip(
+            [*layer.parameters(), *layer.buffers()], [*plain.parameters(), *plain.buffers()],
+            strict=True,
+        ):  # fmt: skip
+            torch.testing.assert_close(mine, wanted)
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_eval_mode_does_not_look_at_other_examples_and_changes_nothing(name):
+    layer = prepared(name)
+    layer(X.double()).sum().backward()
+    before = copy.deepcopy(layer.eval().state_dict())
+    whole, alone = layer(X.double()), layer(X[:1].double())
+    torch.testing.assert_close(whole[:1], alone)
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_new_layers_at_a_large_mean_in_half_precision_and_strided(name):
+    torch.manual_seed(0)
+    x = torch.randn(6, 4, 5, 6, dtype=torch.float64)
+    layer = prepared(name)
+    warm = x + 1e3
+    layer(warm).sum().backward()  # running statistics have seen something of that size
+    if isinstance(layer, StreamingNorm):
+        layer.after_step()
+    single = copy.deepcopy(layer).float()
+    exact = copy.deepcopy(layer)(warm)
+    torch.testing.assert_close(single(warm.float()).double(), exact, rtol=2e-3, atol=2e-3)
+    half = copy.deepcopy(layer).float()(x.half())
+    assert half.dtype == torch.float16
+    # the same values in another order of memory
+    sliced = torch.randn(6, 4, 10, 6, dtype=torch.float64)[:, :, ::2].transpose(2, 3)
+    one, two = copy.deepcopy(layer), copy.deepcopy(layer)
+    torch.testing.assert_close(one(sliced), two(sliced.contiguous()))
+
+
+@pytest.mark.parametrize("name", ["BIN", "SN", "SN without BN"])
+def test_mixtures_pass_gradient_checks(name):
+    layer = prepared(name)
+    x = torch.randn(3, 4, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, (x,))
+    assert torch.autograd.gradgradcheck(layer, (x,))
+    parameters = dict(layer.named_parameters())
+
+    def by_parameters(*values):
+        layer.eval()  # running statistics must not move between evaluations
+        return torch.func.functional_call(
+            layer, dict(zip(parameters, values, strict=True)), (x.detach(),)
+        )
+
+    values = tuple(p.detach().clone().requires_grad_() for p in parameters.values())
+    assert torch.autograd.gradcheck(by_parameters, values)
+
+
+WRONG_NEW = {
+    "BRN batch of one": (lambda: BatchRenorm(4), X[:1, :, 0, 0], ValueError, "more than 1 value"),
+    "BRN channels": (lambda: BatchRenorm(5), X, ValueError, "5 channels.*has 4"),
+    "BIN features": (lambda: BatchInstanceNorm(4), X[:, :, 0, 0], ValueError, "N, C, L"),
+    "BIN one position": (
+        lambda: BatchInstanceNorm(4), X[:, :, :1, :1], ValueError, "more than 1 value",
+    ),
+    "SN features": (lambda: SwitchableNorm(4), X[:, :, 0, 0], ValueError, r"pools=\('LN', 'BN'\)"),
+    "SN batch of one": (
+        lambda: SwitchableNorm(4, pools=("LN", "BN")), X[:1, :, 0, 0], ValueError, "more than 1",
+    ),
+    "SN one feature": (
+        lambda: SwitchableNorm(1, pools=("LN", "BN")), X[:, :1, 0, 0], ValueError, "more than 1",
+    ),
+    "SN channels": (lambda: SwitchableNorm(5), X, ValueError, "5 channels.*has 4"),
+    "Streaming empty": (lambda: StreamingNorm(4), X[:0], ValueError, "empty"),
+    "Streaming integers": (lambda: StreamingNorm(4), X.long(), TypeError, r"x\.float\(\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG_NEW)
+def test_new_layers_refuse_bad_input_and_keep_their_state(case):
+    make, x, error, says = WRONG_NEW[case]
+    layer = make()
+    before = copy.deepcopy(layer.state_dict())
+    with pytest.raises(error, match=says):
+        layer(x)
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: BatchRenorm(4, r_max=0.5), "r_max must be at least 1"),
+        (lambda: BatchRenorm(4, d_max=-1), "d_max must be at least 0"),
+        (lambda: BatchRenorm(4, r_max=float("nan")), "r_max"),
+        (lambda: BatchRenorm(4, warmup=(5, 2)), "warmup"),
+        (lambda: BatchRenorm(4, eps=0), "eps above 0"),
+        (lambda: SwitchableNorm(4, pools=()), "pools"),
+        (lambda: SwitchableNorm(4, pools=("IN", "GN")), "pools"),
+        (lambda: StreamingNorm(4, p=0), "p must"),
+        (lambda: StreamingNorm(4, keep=1), "keep"),
+        (lambda: StreamingNorm(4, grad_weights=(1, 0)), "grad_weights"),
+    ],
+)
+def test_new_layers_refuse_bad_settings(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_batch_renorm_limits_can_be_set_later_and_are_checked_then():
+    layer = BatchRenorm(4)
+    with pytest.raises(ValueError, match="r_max"):
+        layer.r_max = 0.9
+    assert layer.r_max == 3
+    layer.r_max = 2
+    assert layer.limits()[0] == 2
+
+
+def test_batch_renorm_without_room_is_batch_norm():
+    ours, theirs = BatchRenorm(4, r_max=1, d_max=0), BatchNorm(4)
+    x = torch.randn(5, 4, 3, 3) * 2 + 1
+    leaves = [x.clone().requires_grad_() for _ in range(2)]
+    outputs = [layer(leaf) for layer, leaf in zip((ours, theirs), leaves, strict=True)]
+    torch.testing.assert_close(*outputs)
+    for y in outputs:
+        y.pow(3).sum().backward()
+    torch.testing.assert_close(leaves[0].grad, leaves[1].grad)
+
+
+def test_batch_renorm_unclipped_computes_in_training_what_eval_computes():
+    layer = BatchRenorm(4, r_max=100, d_max=100).double()
+    for _ in range(5):
+        layer(torch.randn(5, 4, 3, 3, dtype=torch.float64) * 2 + 1)
+    x = torch.randn(5, 4, 3, 3, dtype=torch.float64) * 3
+    expected = copy.deepcopy(layer).eval()(x)
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_the_gradient_of_batch_renorm_is_that_of_batch_norm_times_r():
+    layer, plain = BatchRenorm(4).double(), BatchNorm(4).double()
+    with torch.no_grad():
+        layer.running_std.copy_(torch.tensor([0.1, 0.7, 1.0, 20.0]))
+        layer.weight.uniform_(0.5, 2)
+        plain.weight.copy_(layer.weight)
+    x = torch.randn(5, 4, 3, 3, dtype=torch.float64)
+    std = (x.var((0, 2, 3), correction=0) + 1e-5).sqrt()
+    r, _ = layer.correction(x.mean((0, 2, 3)), std)
+    upstream = torch.randn_like(x)
+    grads = []
+    for module in (layer, plain):
+        leaf = x.clone().requires_grad_()
+        module(leaf).backward(upstream)
+        grads.append(leaf.grad)
+    torch.testing.assert_close(grads[0], grads[1] * r.view(1, -1, 1, 1))
+    assert r[0] == 3
+    assert r[3] == pytest.approx(1 / 3)
+
+
+def test_batch_renorm_by_hand():
+    layer = BatchRenorm(1, r_max=3, d_max=5, momentum=0.5).double()
+    y = layer(torch.tensor([[1.0], [5.0]], dtype=torch.float64))  # mean 3, std 2 against 0 and 1
+    torch.testing.assert_close(y.flatten().tolist(), [1.0, 5.0], atol=1e-4, rtol=0)  # r=2, d=3
+    assert layer.running_mean.item() == 1.5
+    assert layer.running_std.item() == pytest.approx(1.5, abs=1e-5)
+    y = layer(torch.tensor([[96.0], [106.0]], dtype=torch.float64))  # r clipped to 3, d to 5
+    torch.testing.assert_close(y.flatten().tolist(), [2.0, 8.0], atol=1e-4, rtol=0)
+
+
+def test_batch_renorm_warms_up_from_batch_norm():
+    layer = BatchRenorm(1, r_max=3, d_max=5, warmup=(2, 6))
+    seen = []
+    for _ in range(8):
+        seen.append(tuple(round(limit.item(), 3) for limit in layer.limits()))
+        layer(torch.randn(4, 1))
+    assert seen[:2] == [(1, 0), (1, 0)]
+    assert seen[2:6] == [(1.4, 1), (1.8, 2), (2.2, 3), (2.6, 4)]
+    assert seen[6:] == [(3, 5), (3, 5)]
+
+
+def test_batch_instance_norm_has_batch_and_instance_norm_at_its_ends():
+    x = torch.randn(5, 4, 3, 6, dtype=torch.float64) * 3 + 2
+    for rho, other in ((1.0, BatchNorm(4)), (0.0, InstanceNorm(4, affine=True))):
+        layer = BatchInstanceNorm(4).double()
+        layer.rho.data.fill_(rho)
+        torch.testing.assert_close(layer(x), other.double()(x))
+        torch.testing.assert_close(layer.eval()(x), other.eval()(x))
+    reference = BatchNorm(4).double()
+    reference(x)
+    torch.testing.assert_close(layer.running_mean, reference.running_mean)
+    torch.testing.assert_close(layer.running_var, reference.running_var)
+
+
+def test_batch_instance_norm_is_the_mixture_of_the_two():
+    layer = prepared("BIN")
+    x = torch.randn(5, 4, 3, 6, dtype=torch.float64)
+    rho, weight, bias = (p.view(1, -1, 1, 1) for p in (layer.rho, layer.weight, layer.bias))
+    plain = BatchNorm(4, affine=False).double()(x), InstanceNorm(4).double()(x)
+    expected = (rho * plain[0] + (1 - rho) * plain[1]) * weight + bias
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_rho_moves_as_if_clamped_after_every_step():
+    def train(clamp_by_hand):
+        torch.manual_seed(0)
+        layer, xs = BatchInstanceNorm(3), torch.randn(6, 4, 3, 4, 4)
+        targets = torch.randn(6, 4, 3, 4, 4)
+        step = torch.optim.SGD(layer.parameters(), lr=2.0)
+        path = []
+        for x, target in zip(xs, targets, strict=True):
+            step.zero_grad()
+            (layer(x) - target).square().mean().backward()
+            path.append(layer.rho.detach().clone())
+            step.step()
+            if clamp_by_hand:
+                layer.rho.data.clamp_(0, 1)
+        return torch.stack([*path, layer.state_dict()["rho"]])
+
+    torch.testing.assert_close(train(False), train(True), rtol=0, atol=0)
+    assert train(False).min() >= 0
+    assert train(False).max() <= 1
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_a_rho_outside_its_range_is_not_loaded(value):
+    layer = BatchInstanceNorm(4)
+    wrong = copy.deepcopy(layer.state_dict())
+    wrong["rho"][2], wrong["weight"][:] = value, 7
+    with pytest.raises(ValueError, match=r"rho must lie in \[0, 1\]"):
+        layer.load_state_dict(wrong)
+    assert layer.weight.eq(1).all()
+    with pytest.raises(ValueError, match=r"0\.rho must"):
+        nn.Sequential(layer).load_state_dict({f"0.{k}": v for k, v in wrong.items()})
+
+
+def switched(layer, x):
+    """Switchable Norm from its definition, without pooling."""
+    axes = {"IN": (2, 3), "LN": (1, 2, 3), "BN": (0, 2, 3)}
+    means = torch.stack([x.mean(axes[p], keepdim=True).expand_as(x) for p in layer.pools])
+    varis = torch.stack(
+        [x.var(axes[p], correction=0, keepdim=True).expand_as(x) for p in layer.pools]
+    )
+    mean = torch.einsum("k,k...->...", layer.mean_weight.softmax(0), means)
+    var = torch.einsum("k,k...->...", layer.var_weight.softmax(0), varis)
+    weight, bias = (p.view(1, -1, 1, 1) for p in (layer.weight, layer.bias))
+    return (x - mean) / (var + layer.eps).sqrt() * weight + bias
+
+
+@pytest.mark.parametrize("pools", [("IN", "LN", "BN"), ("LN", "BN"), ("BN", "IN"), ("LN",)])
+@pytest.mark.parametrize("n", [1, 5])
+def test_switchable_norm_is_its_definition(pools, n):
+    layer = SwitchableNorm(4, pools=pools).double()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.normal_()
+    x = torch.randn(n, 4, 3, 6, dtype=torch.float64) * 2 + 3
+    torch.testing.assert_close(layer(x), switched(layer, x))
+
+
+def test_switchable_norm_with_all_weight_on_one_part_is_that_part():
+    x = torch.randn(5, 4, 3, 6, dtype=torch.float64) * 2 + 3
+    parts = (InstanceNorm(4), GroupNorm(1, 4), BatchNorm(4))
+    for k, part in enumerate(parts):
+        layer = SwitchableNorm(4).double()
+        with torch.no_grad():
+            for weight in (layer.mean_weight, layer.var_weight):
+                weight.fill_(-50)[k] = 50
+        torch.testing.assert_close(layer(x), part.double()(x))
+        torch.testing.assert_close(layer.eval()(x), part.eval()(x))
+
+
+def test_switchable_norm_on_one_image_has_two_parts_only():
+    """With N = 1 the statistics of BN are those of IN: its weight counts for IN."""
+    x = torch.randn(1, 4, 3, 6, dtype=torch.float64)
+    three = prepared("SN")
+    two = SwitchableNorm(4, pools=("IN", "LN")).double()
+    with torch.no_grad():
+        two.weight.copy_(three.weight)
+        two.bias.copy_(three.bias)
+        for mine, theirs in (
+            (two.mean_weight, three.mean_weight), (two.var_weight, three.var_weight),
+        ):  # fmt: skip
+            share = theirs.softmax(0)
+            mine.copy_(torch.stack([share[0] + share[2], share[1]]).log())
+    torch.testing.assert_close(three(x), two(x))
+    assert "running_mean" not in two.state_dict()
+
+
+def test_switchable_norm_on_features_mixes_layer_and_batch_norm():
+    layer = SwitchableNorm(4, pools=("LN", "BN")).double()
+    x = torch.randn(6, 4, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), switched(layer, x[..., None, None]).squeeze())
+    assert torch.autograd.gradcheck(layer, (x.requires_grad_(),))
+
+
+def test_streaming_norm_that_streams_nothing_is_batch_norm():
+    layer = StreamingNorm(4, p=2, stat_weights=(0, 1), grad_weights=(0, 0, 1)).double()
+    x = torch.randn(5, 4, 3, 3, dtype=torch.float64) * 2 + 1
+    leaves = [x.clone().requires_grad_() for _ in range(2)]
+    for module, leaf in zip((layer, BatchNorm(4).double()), leaves, strict=True):
+        module(leaf).pow(3).sum().backward()
+    torch.testing.assert_close(leaves[0].grad, leaves[1].grad)
+
+
+def test_the_statistics_of_streaming_norm_by_hand():
+    layer = StreamingNorm(1, p=1, eps=0.0).double()
+    first, second = torch.tensor([[2.0], [6.0]]).double(), torch.tensor([[8.0], [8.0]]).double()
+    torch.testing.assert_close(layer(first).flatten().tolist(), [-1.0, 1.0])  # mean 4, E|c| 2
+    layer(second)  # the exact mean of both batches is 6, E|c| of this batch 2
+    assert layer.mean_average.flatten().tolist() == [0, 6]
+    assert layer.power_average.flatten().tolist() == [0, 2]
+    layer.after_step()
+    assert layer.mean_average.flatten().tolist() == [6, 0]
+    y = layer(torch.tensor([[1.0]]).double())  # .7 * 6 + .3 * 1 = 4.5; E|c| .7 * 2 + .3 * 3.5
+    torch.testing.assert_close(y.item(), -3.5 / 2.45)
+    layer.after_step()  # .7 * 6 + .3 * 1
+    torch.testing.assert_close(layer.mean_average[0].item(), 4.5)
+    torch.testing.assert_close(layer.eval()(second)[0].item(), 3.5 / 2.45)
+
+
+def test_the_gradients_of_streaming_norm_by_hand():
+    """The gradient to the mean is −1 / E|c| for y.sum(), and every statistic mixes its history."""
+    layer = StreamingNorm(1, p=1, eps=0.0, affine=False, grad_weights=(0.5, 0.25, 0.25)).double()
+    layer.power_average[0], layer.updates[...] = 1.0, 1  # E|c| = .7 * 1 + .3 * short
+    layer.mean_gradient[0] = 8.0
+    now = torch.tensor([0.0], dtype=torch.float64, requires_grad=True)
+    layer.stream("mean", now, now).backward(torch.tensor([4.0]).double())
+    assert layer.mean_gradient.flatten().tolist() == [8, 4]
+    assert now.grad.item() == 0.5 * 8 + 0.25 * 4 + 0.25 * 4
+    layer.stream("mean", now, now).backward(torch.tensor([2.0]).double())
+    assert layer.mean_gradient.flatten().tolist() == [8, 3]  # the mean of 4 and 2
+
+
+def test_streaming_norm_learns_from_single_examples_and_forgets_at_a_step():
+    layer = StreamingNorm(3)
+    with pytest.raises(ValueError, match="after_step"):
+        layer.after_step()
+    for value in torch.randn(20, 1, 3):
+        assert layer(value).isfinite().all()
+    layer.after_step()
+    assert layer.batches == 0
+    assert layer.updates == 1
+    assert layer.mean_average[1].eq(0).all()

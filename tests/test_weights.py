@@ -1,13 +1,21 @@
-"""Weight Norm: torch's parametrization as the oracle, and data-dependent initialisation."""
+"""Methods that act on weights: torch's parametrizations as the oracle, and data-dependent init."""
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from normlib.weights import data_dependent_init, weight_norm
+from normlib.weights import (
+    METHODS,
+    CosineLinear,
+    convolution_norm,
+    data_dependent_init,
+    spectral_norm,
+    weight_norm,
+)
 
 LAYERS = {
     "linear": (lambda: nn.Linear(5, 4), (7, 5), 0),
@@ -169,3 +177,174 @@ def test_what_data_dependent_init_refuses():
     idle.aside = weight_norm(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="does not use the layers"):
         data_dependent_init(idle, torch.randn(3, 2))
+
+
+SPECTRAL = {
+    "linear": (lambda: nn.Linear(5, 7), (4, 5)),
+    "convolution": (lambda: nn.Conv2d(3, 6, 3), (2, 3, 5, 5)),
+    "transposed": (lambda: nn.ConvTranspose2d(3, 6, 3), (2, 3, 5, 5)),
+}
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("kind", SPECTRAL)
+def test_spectral_norm_is_torchs(kind, steps):
+    make, shape = SPECTRAL[kind]
+    base = make().double()
+    pair = []
+    for function in (spectral_norm, parametrizations.spectral_norm):
+        torch.manual_seed(1)
+        pair.append(function(copy.deepcopy(base), n_power_iterations=steps))
+    ours, theirs = pair
+    for training in (True, True, False, True):
+        x = torch.randn(shape, dtype=torch.float64)
+        for module in pair:
+            module.train(training)
+            module.zero_grad()
+            (module(x).pow(3).sum() + module(x).sum()).backward()  # two passes, then backward
+        for mine, wanted in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, wanted.grad)
+        torch.testing.assert_close(dict(ours.state_dict()), dict(theirs.state_dict()))
+    ours.load_state_dict(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+
+
+def test_spectral_norm_converges_to_the_largest_singular_value():
+    layer = spectral_norm(nn.Conv2d(3, 6, 3).double(), n_power_iterations=100)
+    original = layer.parametrizations.weight.original.detach()
+    sigma = torch.linalg.svdvals(original.flatten(1))[0]
+    torch.testing.assert_close(layer.weight, original / sigma)
+    frozen = copy.deepcopy(layer).eval()
+    before = copy.deepcopy(frozen.state_dict())
+    torch.testing.assert_close(frozen.weight, layer.weight)
+    assert all(torch.equal(v, before[k]) for k, v in frozen.state_dict().items())
+
+
+def test_the_gradient_of_spectral_norm_is_the_papers():
+    layer = spectral_norm(nn.Linear(5, 7, bias=False).double(), n_power_iterations=200)
+    upstream = torch.randn(7, 5, dtype=torch.float64)
+    w = layer.weight
+    w.backward(upstream)
+    original, method = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
+    sigma = torch.linalg.matrix_norm(original, 2)
+    expected = (upstream - (upstream * w).sum() * torch.outer(method._u, method._v)) / sigma
+    torch.testing.assert_close(original.grad, expected)
+
+
+def test_spectral_norm_passes_a_gradient_check_copies_and_compiles():
+    layer = spectral_norm(nn.Linear(3, 4)).double().eval()
+    x = torch.randn(2, 3, dtype=torch.float64)
+    original = layer.parametrizations.weight.original
+
+    def through(weight):
+        return torch.func.functional_call(layer, {"parametrizations.weight.original": weight}, x)
+
+    assert torch.autograd.gradcheck(through, (original.detach().clone().requires_grad_(),))
+    for mode in (True, False):
+        layer.train(mode)
+        plain = copy.deepcopy(layer)
+        torch._dynamo.reset()
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x), plain(x))
+        torch.testing.assert_close(dict(layer.state_dict()), dict(plain.state_dict()))
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5])
+def test_spectral_norm_needs_a_positive_number_of_steps(steps):
+    layer = nn.Linear(3, 3)
+    with pytest.raises(ValueError, match="n_power_iterations"):
+        spectral_norm(layer, n_power_iterations=steps)
+    assert not hasattr(layer, "parametrizations")
+
+
+def test_what_spectral_norm_refuses():
+    zero = nn.Linear(3, 3)
+    nn.init.zeros_(zero.weight)
+    with pytest.raises(ValueError, match="zero or not finite"):
+        spectral_norm(zero)
+    with pytest.raises(ValueError, match="no weight called"):
+        spectral_norm(nn.ReLU())
+    with pytest.raises(ValueError, match="dim=0"):
+        spectral_norm(nn.BatchNorm1d(3))
+    done = spectral_norm(nn.Linear(3, 3))
+    with pytest.raises(ValueError, match="SpectralNorm already"):
+        spectral_norm(done)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (2, 5, 3, 1), (3, 2, 2, 2)])
+def test_the_norm_of_a_convolution_is_that_of_its_whole_matrix(shape):
+    weight = torch.randn(shape, dtype=torch.float64)
+    height, width = 5, 4
+
+    def convolve(image):
+        rows, columns = shape[2] - 1, shape[3] - 1
+        padded = nn.functional.pad(image[None], (0, columns, 0, rows), mode="circular")
+        return nn.functional.conv2d(padded, weight)[0].flatten()
+
+    basis = torch.eye(shape[1] * height * width, dtype=torch.float64)
+    matrix = torch.stack([convolve(e.view(shape[1], height, width)) for e in basis], 1)
+    norm = convolution_norm(weight, height, width)
+    torch.testing.assert_close(norm, torch.linalg.svdvals(matrix)[0])
+    reshaped = torch.linalg.matrix_norm(weight.flatten(1), 2)
+    assert reshaped <= norm * (1 + 1e-9)
+    assert norm <= reshaped * (shape[2] * shape[3]) ** 0.5 * (1 + 1e-9)
+
+
+def test_a_kernel_larger_than_the_image_has_no_norm():
+    with pytest.raises(ValueError, match="within 2 x 5"):
+        convolution_norm(torch.ones(1, 1, 3, 3), 2, 5)
+    with pytest.raises(ValueError, match="kernel"):
+        convolution_norm(torch.ones(3, 3), 5, 5)
+
+
+def test_centred_cosines_are_numpys_correlations():
+    layer, x = CosineLinear(6, 3, centred=True).double(), torch.randn(4, 6, dtype=torch.float64)
+    weight = layer.weight.detach()
+    expected = np.corrcoef(np.concatenate([x.numpy(), weight.numpy()]))[:4, 4:]
+    np.testing.assert_allclose(layer(x * 3 + 2).detach().numpy(), expected, atol=1e-12)
+
+
+def test_cosines_are_bounded_and_do_not_see_lengths():
+    layer, x = CosineLinear(6, 3, scale=10.0).double(), torch.randn(40, 6, dtype=torch.float64)
+    y = layer(x)
+    torch.testing.assert_close(layer(x * 1e6), y)
+    torch.testing.assert_close(
+        y / 10, nn.functional.cosine_similarity(x[:, None], layer.weight, dim=-1)
+    )
+    torch.testing.assert_close(layer(layer.weight).diagonal(), torch.full((3,), 10.0).double())
+    assert torch.autograd.gradcheck(layer, (x[:3].requires_grad_(),))
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_cosine_linear_copies_saves_and_compiles(centred):
+    layer, x = CosineLinear(6, 3, centred=centred), torch.randn(4, 6)
+    fresh = CosineLinear(6, 3, centred=centred)
+    fresh.load_state_dict(layer.state_dict())
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    for other in (fresh, copy.deepcopy(layer), compiled):
+        torch.testing.assert_close(other(x), layer(x))
+
+
+def test_a_vector_without_direction_is_refused():
+    x = torch.randn(4, 6)
+    x[2] = 0
+    with pytest.raises(ValueError, match=r"input vectors \[\[2\]\] are zero"):
+        CosineLinear(6, 3)(x)
+    x[2] = 5
+    CosineLinear(6, 3)(x)
+    with pytest.raises(ValueError, match=r"input vectors \[\[2\]\] are constant"):
+        CosineLinear(6, 3, centred=True)(x)
+    layer = CosineLinear(6, 3)
+    nn.init.zeros_(layer.weight[1])
+    with pytest.raises(ValueError, match=r"weight vectors \[\[1\]\]"):
+        layer(torch.randn(4, 6))
+    with pytest.raises(ValueError, match="6 features"):
+        layer(torch.randn(4, 5))
+
+
+def test_every_weight_method_fills_the_master_table():
+    for method in METHODS:
+        columns = ("acts_on", "over", "statistic", "learns", "remembers")
+        assert all(isinstance(getattr(method, column), str) for column in columns)
+        assert "arXiv" in method.__doc__
