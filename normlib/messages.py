@@ -29,7 +29,7 @@ EXPLORER = {
     "arithmetic_centre": "x − mean = {x} − {mean} = {normalized}",
     "arithmetic_rms": "x / √(mean of x² + ε) = {x} / √({square} + {eps}) = {normalized}",
     "arithmetic_length": "x / length = x / √(sum of x²) = {x} / {size} = {normalized}",
-    "no_arithmetic": "No mean or variance of these values enters the output {output}.",
+    "no_arithmetic": "No single mean and variance of these values gives the output {output}.",
     "equal": "The code gives the same: {output}.",
     "differs": "The code gives {output}: more happens to this value (weight and bias, another "
     "epsilon, or something else).",

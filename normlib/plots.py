@@ -22,8 +22,12 @@ METHODS = {  # colour, marker
     "Layer Norm": ("#c44e00", "^"),
     "Instance Norm": ("#00825c", "D"),
     "Group Norm": ("#a8478f", "v"),
+    "Batch Renorm": ("#8c6d00", "p"),
+    "Batch-Instance Norm": ("#3b4fb8", "h"),
+    "Switchable Norm": ("#b3261e", "X"),
     "noisy Batch Norm": ("#56a0d3", "P"),
     "shared Batch Norm": ("#56a0d3", "P"),
+    "moving average": ("#c44e00", "^"),
 }
 OTHERS = [("#00825c", "D"), ("#c44e00", "^"), ("#0072b2", "s"), ("#a8478f", "v")]  # for runs
 # Colours of sets that share a statistic: distinct to colour-blind eyes, pale enough for text.

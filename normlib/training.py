@@ -81,13 +81,16 @@ def _he_init(layer, generator, gain=1.0):
 
 def fit(
     model, data, *, lr=0.1, epochs=5, batch_size=64, seed=0, weight_decay=0.0,
-    optimizer="sgd", watch=False, progress=False,
+    optimizer="sgd", rates=None, watch=False, progress=False,
 ):  # fmt: skip
     """Train a classifier in place on a data.Split and return its History.
 
     Batches are full ones in an order set by `seed`, which also seeds torch for Dropout.
+    rates: factors on the learning rate of parameters by the last part of their name, such as
+    {"rho": 10}; these get no weight decay.
     watch: record every layer's statistics and gradients. progress: show a bar over the epochs.
-    Raises ValueError for an unknown optimizer or a batch larger than the data.
+    Raises ValueError for an unknown optimizer, a batch larger than the data, or a name in rates
+    that no parameter has.
     """
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
     if optimizer not in kinds:
@@ -95,7 +98,7 @@ def fit(
     if not 1 <= batch_size <= len(data.x):
         raise ValueError(f"batch_size must be 1 to {len(data.x)}, got {batch_size}")
     torch.manual_seed(seed)
-    step = kinds[optimizer](model.parameters(), lr=lr, weight_decay=weight_decay)
+    step = kinds[optimizer](_groups(model, rates or {}, lr, weight_decay))
     history = History()
     with Watch(model if watch else nn.Identity(), history) as watching:
         for _ in tqdm(range(epochs), desc="training", leave=False, disable=not progress):
@@ -114,6 +117,22 @@ def fit(
             if history.diverged:
                 break
     return history
+
+
+def _groups(model, rates, lr, weight_decay):
+    """The optimizer's parameter groups: one for every factor, and one for the rest."""
+    named = {None: []} | {name: [] for name in rates}
+    for name, parameter in model.named_parameters():
+        last = name.rpartition(".")[2]
+        named[last if last in rates else None].append(parameter)
+    missing = [name for name in rates if not named[name]]
+    if missing:
+        raise ValueError(f"no parameter of the model is called {missing[0]!r}")
+    rest = {"params": named.pop(None), "lr": lr, "weight_decay": weight_decay}
+    return [rest] + [
+        {"params": group, "lr": lr * rates[name], "weight_decay": 0.0}
+        for name, group in named.items()
+    ]
 
 
 @torch.no_grad()

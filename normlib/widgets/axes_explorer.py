@@ -144,11 +144,12 @@ def measure(name, fn, x, layout, probes, packer):
     mask = mask.reshape(x.numel(), x.numel()).numpy()
     sees, which = unique_rows(mask)
     eps = float(getattr(fn, "eps", 1e-5) or 0.0)
-    stats = [statistics(fn, x, row, cell) for row, cell in first_cells(sees, which)]
+    found = formula(x, y, sees, which, eps)
+    stats = [statistics(fn, x, row, cell, found) for row, cell in first_cells(sees, which)]
     return {
         "y": packer.add(y.numpy(), "f8"),
         "eps": eps,
-        "formula": formula(x, y, sees, which, eps),
+        "formula": found,
         "sees": describe_rows(sees, which, x.shape, layout, "uses", packer),
         "reaches": describe_rows(*unique_rows(mask.T), x.shape, layout, "moves", packer),
         "mean": packer.add([s[0] for s in stats], "f8"),
@@ -158,8 +159,12 @@ def measure(name, fn, x, layout, probes, packer):
 
 
 def formula(x, y, sees, which, eps):
-    """Which arithmetic on each footprint gives the outputs; "standardise" if none does."""
-    x, y = x.reshape(-1), y.reshape(-1)
+    """Which arithmetic on each footprint gives the outputs.
+
+    "standardise" also where it does up to a weight and a bias that all examples share, and
+    "mixture" where nothing fits: several statistics, or none.
+    """
+    whole, x, y = x, x.reshape(-1), y.reshape(-1)
     cells = [x[torch.as_tensor(row)] for row in sees]
     mean = torch.stack([v.mean() for v in cells])[which]
     square = torch.stack([v.square().mean() for v in cells])[which]
@@ -171,7 +176,13 @@ def formula(x, y, sees, which, eps):
         "length": x / (square * count).sqrt(),
     }
     matching = (n for n, c in candidates.items() if torch.allclose(c, y, rtol=1e-4, atol=1e-6))
-    return next(matching, "standardise")
+    found = next(matching, None)
+    if found is None:
+        plain, output = (t.reshape(len(whole), -1) for t in (candidates["standardise"], y))
+        plain, output = plain - plain.mean(0), output - output.mean(0)
+        fit = (plain * output).sum(0) / plain.square().sum(0) * plain
+        found = "standardise" if torch.allclose(fit, output, rtol=1e-3, atol=1e-5) else "mixture"
+    return found
 
 
 def unique_rows(mask):
@@ -188,13 +199,13 @@ def first_cells(rows, which):
     return [(row, which.index(kind)) for kind, row in enumerate(rows)]
 
 
-def statistics(fn, x, row, cell):
+def statistics(fn, x, row, cell, found):
     """Mean, biased variance and where they are from: the cells of a footprint, or memory."""
-    running = getattr(fn, "running_mean", None)
-    if row.sum() == 1 and running is not None and not fn.training:
+    running = getattr(fn, "running_mean", None), getattr(fn, "running_var", None)
+    if row.sum() == 1 and None not in running and not fn.training:
         channel = np.unravel_index(cell, x.shape)[1]
-        return running[channel].item(), fn.running_var[channel].item(), "running"
-    if row.sum() < 2:
+        return running[0][channel].item(), running[1][channel].item(), "running"
+    if row.sum() < 2 or found == "mixture":
         return float("nan"), float("nan"), "none"
     values = x.reshape(-1)[torch.as_tensor(row)]
     return values.mean().item(), values.var(unbiased=False).item(), "measured"
