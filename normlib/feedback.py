@@ -5,10 +5,12 @@ import pathlib
 import tomllib
 
 import torch
+from jupyter_core.paths import jupyter_data_dir
 
 from normlib.messages import CHECK, CLAIM
 
 LEDGER = pathlib.Path(__file__).parent / "claims.toml"
+RECORD = pathlib.Path(jupyter_data_dir()) / "normlib-verdicts.txt"  # what came out on this machine
 
 
 MOODS = {"good": "#1b7f4b", "mixed": "#9a6700", "bad": "#b3261e"}  # border colours
@@ -174,6 +176,29 @@ def ledger():
     return tomllib.loads(LEDGER.read_text("utf-8"))
 
 
+def verdicts():
+    """The verdict of every claim that has one, by id, as keys of the CLAIM messages.
+
+    Claims that an experiment decides have the verdict that came out last on this machine; those
+    whose cell was never run here are missing.
+    """
+    entries = ledger()
+    found = {id: f"cited_{e['settled']}" for id, e in entries.items() if "settled" in e}
+    lines = RECORD.read_text("utf-8").splitlines() if RECORD.exists() else []
+    pairs = (line.split("\t") for line in lines if line.count("\t") == 1)
+    return found | {id: verdict for id, verdict in pairs if id in entries and id not in found}
+
+
+def _record(id, verdict):
+    """Add a line for notebook 5, which counts the verdicts of all notebooks."""
+    try:
+        RECORD.parent.mkdir(parents=True, exist_ok=True)
+        with RECORD.open("a", encoding="utf-8") as file:
+            file.write(f"{id}\t{verdict}\n")
+    except OSError:
+        pass  # no place to write: the count will say that this claim was not tried
+
+
 class Claim(Card):
     """A claim with its `verdict`: a key of the CLAIM messages."""
 
@@ -218,6 +243,7 @@ def claim(id, **measured):
                 detail = f" ({numbers})" if numbers else ""
                 lines.append(f"{'✓' if came_out else '✗'} {CLAIM[kind]}: {words} {answer}{detail}")
         lines.append(CLAIM["experiment"])
+        _record(id, verdict)
     else:
         verdict = f"cited_{entry['settled']}"
         lines.append(CLAIM["citation"])

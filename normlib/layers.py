@@ -86,7 +86,10 @@ class _Centre(torch.autograd.Function):
     def backward(ctx, grad, grad_mean, grad_var):
         (c,) = ctx.saved_tensors
         level = (grad_mean - grad.sum(2, keepdim=True)) / c.shape[2]
-        return torch.addcmul(level, c, grad_var * (2 / c.shape[2])) + grad
+        # Nobody else holds `grad`, which _Affine has just made: add to it where it is, unless
+        # this very computation is to be differentiated.
+        grad = grad.clone() if torch.is_grad_enabled() else grad
+        return grad.addcmul_(c, grad_var * (2 / c.shape[2])).add_(level)
 
 
 class _Affine(torch.autograd.Function):

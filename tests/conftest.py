@@ -2,6 +2,10 @@
 
 import os
 import pathlib
+import tempfile
+
+# Before Jupyter and normlib are imported: verdicts of test runs are not those of this machine.
+os.environ["JUPYTER_DATA_DIR"] = tempfile.mkdtemp(prefix="normlib-tests-")
 
 import matplotlib
 import pytest

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from normlib.feedback import check, claim, ledger
+from normlib import feedback
+from normlib.feedback import check, claim, ledger, verdicts
 from normlib.messages import CHECK, CLAIM
 
 
@@ -153,3 +154,23 @@ def test_a_card_shows_what_was_measured():
 def test_a_claim_without_its_conditions_is_refused(id, measured, says):
     with pytest.raises(ValueError, match=says):
         claim(id, **measured)
+
+
+def test_verdicts_are_remembered_and_the_last_one_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(feedback, "RECORD", tmp_path / "new" / "verdicts.txt")
+    cited = {id for id, entry in ledger().items() if "settled" in entry}
+    assert set(verdicts()) == cited
+    claim("4.5-7", memory_grows=True)
+    assert verdicts()["4.5-7"] == "holds"
+    claim("4.5-7", memory_grows=False)
+    assert verdicts()["4.5-7"] == "refuted"
+    with feedback.RECORD.open("a") as file:
+        file.write("half a li\nno-such-claim\tholds\n4.7-1\tholds\n")
+    assert set(verdicts()) == cited | {"4.5-7"}
+    assert verdicts()["4.7-1"] == "cited_wrong"
+
+
+def test_a_place_that_cannot_be_written_does_not_stop_a_claim(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(feedback, "RECORD", tmp_path / "file" / "verdicts.txt")
+    assert claim("4.5-7", memory_grows=False).verdict == "refuted"
