@@ -127,7 +127,8 @@ def tiles(values, title, vmax):
     fig, ax = plt.subplots(figsize=(6.4, 3.6))
     ax.imshow(values, cmap="Oranges", vmin=0, vmax=vmax)
     for (n, c), value in np.ndenumerate(np.asarray(values)):
-        ax.text(c, n, f"{value:.2f}", ha="center", va="center", fontsize=12)
+        ink = "white" if value > 0.7 * vmax else "#1f2430"
+        ax.text(c, n, f"{value:.2f}", ha="center", va="center", fontsize=12, color=ink)
     ax.set(xlabel="channel", ylabel="example", title=title)
     ax.grid(False)
     return fig

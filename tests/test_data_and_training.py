@@ -139,3 +139,25 @@ def test_a_cnn_learns_and_its_seed_decides_its_weights():
 def test_a_cnn_needs_a_convolution():
     with pytest.raises(ValueError, match="at least one convolution"):
         training.cnn()
+
+
+def test_rates_multiply_the_learning_rate_of_parameters_by_name():
+    split = data.digits()
+    once = split._replace(x=split.x[:64], y=split.y[:64])
+
+    def moved(**settings):
+        model = training.mlp(64, 8, 10, norm=BatchNorm)
+        before = [p.detach().clone() for p in model.parameters()]
+        training.fit(model, once, lr=0.01, epochs=1, **settings)
+        names = [name for name, _ in model.named_parameters()]
+        moves = zip(model.parameters(), before, strict=True)
+        return {name: (p - b).detach() for name, (p, b) in zip(names, moves, strict=True)}
+
+    plain, tenfold = moved(), moved(rates={"bias": 10})
+    for name, move in plain.items():
+        factor = 10 if name.endswith("bias") else 1
+        torch.testing.assert_close(tenfold[name], factor * move, rtol=1e-3, atol=1e-7)
+    decayed = moved(rates={"weight": 0}, weight_decay=0.5)
+    assert decayed["0.weight"].eq(0).all()
+    with pytest.raises(ValueError, match="no parameter of the model is called 'rho'"):
+        moved(rates={"rho": 10})

@@ -8,7 +8,14 @@ import traitlets
 from torch import nn
 
 from normlib.axes import normalize
-from normlib.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from normlib.layers import (
+    BatchNorm,
+    BatchRenorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    SwitchableNorm,
+)
 from normlib.widgets import AxesExplorer, Flipbook, Predict
 from normlib.widgets._base import Packer
 
@@ -282,3 +289,22 @@ def test_a_weight_matrix_is_read_as_units_and_inputs():
     explorer = AxesExplorer(lambda v: v / norm_of(v, 1), WEIGHTS[:, :, 0, 0], layout="OI")
     variant = explorer.spec["methods"][0]["variants"][0]
     assert variant["sees"]["text"][0] == "This output uses 2 values: unit 0, every input."
+
+
+def test_where_no_single_mean_and_variance_gives_the_output_none_is_shown():
+    x = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    weighted = nn.BatchNorm2d(4)
+    nn.init.uniform_(weighted.weight)
+    evaluated = BatchRenorm(4)
+    evaluated(x)
+    cases = {
+        "mixture": SwitchableNorm(4),
+        "tanh": torch.tanh,
+        "weighted": weighted,
+        "eval": evaluated.eval(),
+    }
+    explorer = AxesExplorer(cases, x)
+    found = [m["variants"][0] for m in explorer.spec["methods"]]
+    assert [v["source"][0] for v in found] == ["none", "none", "measured", "none"]
+    assert found[0]["formula"] == "mixture"
+    assert found[2]["formula"] == "standardise"

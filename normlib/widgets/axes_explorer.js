@@ -299,6 +299,7 @@ function render({ model, el, signal }) {
       centre: x[cell] - mean,
       rms: x[cell] / Math.sqrt(square + variant.eps),
       length: x[cell] / size,
+      mixture: NaN, // several statistics, or none: there is nothing to show
     }[variant.formula];
     const output = variant.y[cell], known = source !== "none";
     readout.count.textContent = variant.sees.counts[stat];

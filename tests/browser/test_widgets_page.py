@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from normlib.axes import divisors, normalize
-from normlib.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from normlib.layers import BatchInstanceNorm, BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from normlib.widgets import AxesExplorer, Flipbook, Predict
 from tests.browser.host import page_of
 
@@ -90,6 +90,16 @@ def test_numbers_equal_torch(show, explorer, name):
         assert abs(page.number("normalized") - (X[index] - mean) / (var + 1e-5).sqrt()) < 1e-5
         assert abs(page.number("output") - fn(X)[index]) < 1e-5
         assert "The code gives the same" in page.text(".nl-note")
+
+
+def test_a_mixture_shows_its_set_and_no_arithmetic(show):
+    mixture = BatchInstanceNorm(6)
+    nn.init.constant_(mixture.rho, 0.5)
+    page = show(AxesExplorer({"mixture": mixture, "BN": BatchNorm(6)}, X))
+    assert page.number("count") == X[:, 0].numel()
+    assert page.text(".nl-arithmetic").startswith("No single mean and variance")
+    page.page.get_by_role("button", name="BN", exact=True).click()
+    assert page.text(".nl-arithmetic").startswith("(x − mean)")
 
 
 def test_arrow_keys_walk_across_tiles_and_stop_at_the_rim(show, explorer):
