@@ -28,6 +28,8 @@ METHODS = {  # colour, marker
     "noisy Batch Norm": ("#56a0d3", "P"),
     "shared Batch Norm": ("#56a0d3", "P"),
     "moving average": ("#c44e00", "^"),
+    "MLP": ("#5a6372", "o"),
+    "CNN": ("#1f2430", "*"),
 }
 OTHERS = [("#00825c", "D"), ("#c44e00", "^"), ("#0072b2", "s"), ("#a8478f", "v")]  # for runs
 # Colours of sets that share a statistic: distinct to colour-blind eyes, pale enough for text.
