@@ -1,5 +1,6 @@
 # make lab    open the course              make test   lint, tests, notebooks, browser
-# make bench  print the measured budgets   make lock   renew the pins in requirements.txt
+# make site   run all, write web pages     make bench  print the measured budgets
+# make lock   renew the pins in requirements.txt
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
@@ -7,7 +8,7 @@ TORCH := $(if $(shell command -v nvidia-smi),auto,cpu)
 COMPILE := $(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-header --no-annotate \
   --group pyproject.toml:dev pyproject.toml
 
-.PHONY: install lab test bench lock
+.PHONY: install lab test site bench lock
 install: $(VENV)/.installed
 
 # uv knows where torch's small CPU build is. Where that index cannot be reached, pip resolves
@@ -28,6 +29,9 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
+
+site: install
+	$(BIN)/python -m website
 
 bench: install
 	$(BIN)/python -m benchmarks

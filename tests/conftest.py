@@ -17,11 +17,12 @@ matplotlib.use("agg")
 ROOT = pathlib.Path(__file__).parent.parent
 NO_BROWSER = "no Chromium or Chrome on this machine: browser tests cannot run"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EXECUTED = {}  # path: notebook with its outputs, filled by test_notebooks for test_site
 
 
 def pytest_collection_modifyitems(items):
-    """Fast tests first, then the browser, then whole notebooks."""
-    slow = ("browser", "notebooks")
+    """Fast tests first, then the browser, then whole notebooks, then the site made of them."""
+    slow = ("browser", "notebooks", "site")
     items.sort(key=lambda item: sum((i + 1) * (m in item.keywords) for i, m in enumerate(slow)))
 
 

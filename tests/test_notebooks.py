@@ -5,6 +5,7 @@ folded solution must pass, and every wrong answer that the check recognises must
 """
 
 import ast
+import copy
 import json
 import re
 from collections import Counter
@@ -14,7 +15,7 @@ import pytest
 from nbclient import NotebookClient
 
 from normlib.feedback import ledger
-from tests.conftest import NOTEBOOKS, ROOT
+from tests.conftest import EXECUTED, NOTEBOOKS, ROOT
 
 IDS = [path.stem for path in NOTEBOOKS]
 
@@ -185,6 +186,8 @@ def test_runs_in_a_fresh_kernel_and_its_exercises_answer(path):
         for index, cell in enumerate(list(notebook.cells)):
             client.execute_cell(cell, index)
             check_outputs(cell)
+        client.set_widgets_metadata()
+        EXECUTED[path] = copy.deepcopy(notebook)
         extra = nbformat.v4.new_code_cell(source)
         notebook.cells.append(extra)
         client.execute_cell(extra, len(notebook.cells) - 1)

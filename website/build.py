@@ -1,0 +1,213 @@
+"""From a notebook to a page: run it, turn words, code and outputs into HTML, keep the widgets."""
+
+import html
+import json
+import pathlib
+import re
+import subprocess
+from typing import NamedTuple
+from urllib.parse import quote
+
+import jinja2
+import nbformat
+from latex2mathml.converter import convert as mathml
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+WIDGETS = "application/vnd.jupyter.widget-state+json"
+VIEW = "application/vnd.jupyter.widget-view+json"
+PROGRESS = re.compile(r"\d+%\|")  # tqdm's bars: on a page, all work is done
+
+
+class Entry(NamedTuple):
+    """One notebook on the map: its file, its title, and its question."""
+
+    stem: str
+    title: str
+    question: str
+
+    @property
+    def short(self):
+        return self.title.split(" ", 1)[0] if self.title[0].isdigit() else self.title
+
+
+def entry(path):
+    first = nbformat.read(path, as_version=4).cells[0].source
+    question = re.search(r"\*\*The question\.\*\* (.*)", first)
+    return Entry(path.stem, first.splitlines()[0].removeprefix("# "), question[1])
+
+
+class NotebookError(Exception):
+    """A notebook that does not run: the message names it and the cell."""
+
+
+def execute(path):
+    """Run a notebook in a fresh kernel. Raises NotebookError with the cell that failed."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}})
+    with client.setup_kernel():
+        for index, cell in enumerate(notebook.cells):
+            try:
+                client.execute_cell(cell, index)
+            except CellExecutionError as error:
+                message = f"{path.name}, cell {cell.id}: {error.ename}: {error.evalue}"
+                raise NotebookError(message) from error
+        client.set_widgets_metadata()
+    return notebook
+
+
+class Words(IPythonRenderer):
+    """Markdown with formulas as MathML, made now: nothing is fetched when the page is read."""
+
+    def block_math(self, body):
+        return mathml(body, display="block")
+
+    def inline_math(self, body):
+        return mathml(body)
+
+
+def words(source):
+    source = re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.html)", source)  # to pages, not to files
+    renderer = Words(escape=False, exclude_anchor_links=True)
+    found = MarkdownWithMath(renderer=renderer).render(source)
+    scrolling = '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>'
+    return found.replace("<table>", scrolling).replace("</table>", "</table></div>")
+
+
+def code(cell):
+    shown = highlight(cell.source, PythonLexer(), HtmlFormatter(nowrap=True))
+    closed = cell.metadata.get("jupyter", {}).get("source_hidden")
+    return (
+        f'<details class="code"{"" if closed else " open"}><summary>Code</summary>'
+        f'<pre class="highlight" tabindex="0"><code>{shown}</code></pre></details>'
+    )
+
+
+def outputs(cell, models):
+    parts = []
+    for output in cell.outputs:
+        bundle = output.get("data", {})
+        if output.output_type == "stream" and output.name == "stdout":
+            parts.append(f'<pre tabindex="0">{html.escape(output.text)}</pre>')
+        elif VIEW in bundle:
+            parts.append(widget(bundle, models))
+        elif "text/html" in bundle:
+            parts.append(bundle["text/html"])
+        elif "text/markdown" in bundle:
+            parts.append(words(bundle["text/markdown"]))
+        elif "text/plain" in bundle:
+            parts.append(f'<pre tabindex="0">{html.escape(bundle["text/plain"])}</pre>')
+    found = "".join(parts)
+    return f'<div class="output">{found}</div>' if found else ""
+
+
+def widget(bundle, models):
+    """The place of a widget; one that needs Python shows its last state in words."""
+    id, text = bundle[VIEW]["model_id"], bundle.get("text/plain", "")
+    if id in models:
+        return f'<div data-widget="{id}"></div>'
+    if PROGRESS.search(text):
+        return ""
+    return f'<p class="note">This control needs Python. Its last state: {html.escape(text)}</p>'
+
+
+def widget_state(notebook):
+    """(sources, models) of all anywidgets: code and style once, then the state of each."""
+    sources, models = {}, {}
+    saved = notebook.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
+    for id, entry in saved.items():
+        if entry["model_module"] != "anywidget":
+            continue
+        state = {k: v for k, v in entry["state"].items() if not k.startswith("_")}
+        for foreign in ("layout", "tabbable", "tooltip"):
+            state.pop(foreign, None)
+        name = entry["state"]["_anywidget_id"]
+        sources[name] = {"esm": entry["state"]["_esm"], "css": entry["state"].get("_css", "")}
+        buffers = {buffer["path"][0]: buffer["data"] for buffer in entry.get("buffers", [])}
+        models[id] = {"source": name, "state": state, "buffers": buffers}
+    return sources, models
+
+
+def launch_link(stem):
+    """Where Binder opens this notebook from the repository this clone came from, or None."""
+    command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    address = re.sub(r"^git@([^:]+):", r"https://\1/", found.stdout.strip()).removesuffix(".git")
+    if not address.startswith("https://"):
+        return None
+    github = address.removeprefix("https://github.com/")
+    where = f"git/{quote(address, safe='')}" if github == address else f"gh/{github}"
+    return f"https://mybinder.org/v2/{where}/HEAD?urlpath=lab/tree/notebooks/{stem}.ipynb"
+
+
+def note(stem):
+    launch = launch_link(stem)
+    ways = [f'<a href="{stem}.ipynb" download>download the notebook</a>']
+    ways += [f'<a href="{launch}">launch it on Binder</a>'] if launch else []
+    return (
+        '<p class="note">This page has been run already. Its figures answer to keys and pointer; '
+        f"to change code or try the exercises, {' or '.join(ways)}.</p>"
+    )
+
+
+def styles():
+    """The page's style, with colours for code in both themes."""
+    light = HtmlFormatter(style="default").get_style_defs(".highlight")
+    dark = HtmlFormatter(style="github-dark").get_style_defs('[data-theme="dark"] .highlight')
+    return (HERE / "page.css").read_text("utf-8") + light + dark
+
+
+def fill(title, body, before=None, after=None, sources=(), models=()):
+    template = jinja2.Template((HERE / "page.html").read_text("utf-8"))
+    state = json.dumps({"sources": dict(sources), "models": dict(models)}, allow_nan=False)
+    return template.render(
+        title=html.escape(title), body=body, before=before, after=after, css=styles(),
+        host=(HERE / "host.js").read_text("utf-8"), state=state.replace("</", "<\\/"),
+    )  # fmt: skip
+
+
+def page(notebook, this, before, after):
+    """The page of one executed notebook."""
+    sources, models = widget_state(notebook)
+    parts = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            parts.append(words(cell.source))
+        else:
+            parts.append(code(cell) + outputs(cell, models))
+        if len(parts) == 1:
+            parts.append(note(this.stem))
+    return fill(this.title, "\n".join(parts), before, after, sources, models)
+
+
+def index(entries):
+    rows = "".join(
+        f'<li><a href="{e.stem}.html">{html.escape(e.title)}</a><br>{html.escape(e.question)}</li>'
+        for e in entries
+    )
+    body = (
+        "<h1>Normalization in deep learning</h1><p>An interactive course. Every formula runs, "
+        "every picture of tensor axes is measured from the code it explains, and every claim of a "
+        f"well-read survey article is put on trial.</p><ul>{rows}</ul>"
+    )
+    return fill("Normalization in deep learning", body)
+
+
+def write(out, executed):
+    """Write the site; executed: {path: notebook}, in reading order."""
+    out.mkdir(parents=True, exist_ok=True)
+    entries = [entry(path) for path in executed]
+    places = zip(
+        executed.items(), [None, *entries[:-1]], entries, [*entries[1:], None], strict=True
+    )
+    for (path, notebook), before, this, after in places:
+        (out / f"{this.stem}.html").write_text(page(notebook, this, before, after), "utf-8")
+        (out / path.name).write_bytes(path.read_bytes())
+    (out / "index.html").write_text(index(entries), "utf-8")
