@@ -1,9 +1,11 @@
 """The web site: pages of executed notebooks, alive without a kernel and without a network."""
 
+import base64
 import re
 from itertools import pairwise
 
 import nbformat
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -76,14 +78,22 @@ def test_launch_links_follow_the_repository(remote, link, monkeypatch):
     monkeypatch.setattr(build.subprocess, "run", lambda *args, **keywords: Done)
     found = build.launch_link("05_conclusion")
     assert found == (link and f"{link}?urlpath=lab/tree/notebooks/05_conclusion.ipynb")
+    words = build.links()
+    assert ("no link" in words[0]) if link is None else (link in words[0])
+    assert link is None or "git-pull?repo=https%3A%2F%2F" in words[1]
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The pages of all notebooks that this test run has executed; two of them, if it has none."""
+def executed():
+    """All notebooks that this test run has executed; two of them, if it has none."""
+    found = dict(EXECUTED) or {p: build.execute(p) for p in NOTEBOOKS[:1] + NOTEBOOKS[6:7]}
+    return dict(sorted(found.items()))
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory, executed):
     out = tmp_path_factory.mktemp("site")
-    executed = dict(EXECUTED) or {p: build.execute(p) for p in NOTEBOOKS[:1] + NOTEBOOKS[6:7]}
-    build.write(out, dict(sorted(executed.items())))
+    build.write_site(out, executed)
     return out
 
 
@@ -92,9 +102,9 @@ def opened(browser, site):
     """Opens a page from its file, without a network; fails on errors and on requests."""
     contexts = []
 
-    def opener(name, theme="light", width=1280):
+    def opener(name, theme="light", width=1280, height=900):
         context = browser.new_context(
-            offline=True, color_scheme=theme, viewport={"width": width, "height": 900}
+            offline=True, color_scheme=theme, viewport={"width": width, "height": height}
         )
         page, wrong = context.new_page(), []
         page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(m.text))
@@ -112,38 +122,114 @@ def opened(browser, site):
         context.close()
 
 
+def violations(page):
+    """What axe calls serious or critical."""
+    return [
+        (v["id"], v["nodes"][0]["html"][:200])
+        for v in Axe().run(page).response["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]
+
+
+def check_headings_and_pictures(page):
+    levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(b <= a + 1 for a, b in pairwise(levels))
+    assert page.locator("img:not([alt])").count() == 0
+
+
 @pytest.mark.site
 @pytest.mark.browser
 def test_every_page_is_small_whole_and_accessible_in_both_themes(opened, site, subtests):
-    pages = sorted(site.glob("*.html"))
+    pages = [p for p in sorted(site.glob("*.html")) if ".slides" not in p.name]
     assert len(pages) >= 3
     for path in pages:
         with subtests.test(path.stem):
             assert path.stat().st_size <= 4e6
             for theme in ("light", "dark"):
                 page = opened(path.stem, theme)
-                bad = [
-                    (v["id"], v["nodes"][0]["html"][:200])
-                    for v in Axe().run(page).response["violations"]
-                    if v["impact"] in ("serious", "critical")
-                ]
-                assert bad == []
-            levels = page.evaluate(
-                "[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])"
-            )
-            assert levels.count(1) == 1
-            assert levels[0] == 1
-            assert all(b <= a + 1 for a, b in pairwise(levels))
-            assert page.locator("img:not([alt])").count() == 0
+                assert violations(page) == []
+            check_headings_and_pictures(page)
             phone = opened(path.stem, width=390)
             assert phone.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.site
 @pytest.mark.browser
+def test_no_slide_overflows_and_all_are_accessible(opened, site, subtests):
+    decks = sorted(site.glob("*.slides.html"))
+    assert len(decks) >= 2
+    for path in decks:
+        with subtests.test(path.stem):
+            assert path.stat().st_size <= 4e6
+            page = opened(path.stem, width=1280, height=720)
+            count = page.locator(".slide").count()
+            for number in range(1, count + 1):
+                assert page.locator("#place").inner_text().startswith(f"{number} of {count}: ")
+                over, zoom = page.evaluate(
+                    """() => {
+                      const s = document.querySelector(".slide.shown");
+                      const over = [s.scrollHeight - s.clientHeight, s.scrollWidth - s.clientWidth];
+                      return [Math.max(...over), +s.querySelector(".fit").style.zoom];
+                    }"""
+                )
+                assert over <= 0, f"slide {number}"
+                assert zoom > 0.55, f"slide {number} is too full to be read"
+                page.keyboard.press("PageDown")
+            check_headings_and_pictures(page)
+            for theme in ("light", "dark"):
+                page = opened(path.stem, theme)
+                page.emulate_media(media="print", color_scheme=theme)  # all slides at once
+                assert violations(page) == []
+
+
+@pytest.mark.site
+@pytest.mark.browser
+def test_widgets_live_on_slides(opened, site, subtests):
+    for path in sorted(site.glob("*.slides.html")):
+        with subtests.test(path.stem):
+            page = opened(path.stem, width=1280, height=720)
+            while not page.locator(".nl-sheet").first.is_visible():
+                page.keyboard.press("ArrowRight")
+            place = page.locator("#place").inner_text()
+            page.locator(".nl-sheet").first.focus()
+            page.keyboard.press("Home")
+            before = page.locator(".nl-where").first.inner_text()
+            page.keyboard.press("ArrowRight")  # the figure's own key now
+            assert page.locator(".nl-where").first.inner_text() != before
+            assert page.locator("#place").inner_text() == place
+            page.keyboard.press("PageDown")
+            assert page.locator("#place").inner_text() != place
+
+
+@pytest.mark.site
+@pytest.mark.browser
+def test_pages_show_the_numbers_of_the_executed_notebook(opened, executed, subtests):
+    for path, notebook in executed.items():
+        with subtests.test(path.stem):
+            page = opened(path.stem)
+            whole = " ".join(page.locator("main").inner_text().split())
+            for cell in notebook.cells:
+                for output in cell.get("outputs", []):
+                    if output.output_type == "stream" and output.name == "stdout":
+                        assert " ".join(output.text.split()) in whole
+            states = notebook.metadata.widgets[build.WIDGETS].state.values()
+            entry = next(s for s in states if "AxesExplorer" in s.state.get("_anywidget_id", ""))
+            data = base64.b64decode(entry.buffers[0]["data"])
+            shown = entry.state.spec.methods[entry.state.method].variants[entry.state.setting]
+            _, offset, count = shown.y
+            page.locator(".nl-sheet").first.focus()
+            page.keyboard.press("Home")
+            words = page.locator('[data-key="output"]').first.inner_text().replace("−", "-")
+            assert abs(float(words) - np.frombuffer(data, "<f8", count, offset)[0]) < 1e-6
+
+
+@pytest.mark.site
+@pytest.mark.browser
 def test_widgets_answer_to_keys_and_show_the_numbers_of_the_notebook(opened, site, subtests):
     for path in sorted(site.glob("*.html")):
-        if path.stem == "index":
+        if path.stem == "index" or ".slides" in path.name:
             continue
         with subtests.test(path.stem):
             page = opened(path.stem)

@@ -1,19 +1,31 @@
-"""python -m website [OUT]: run every notebook and write the site, by default to _site."""
+"""python -m website [site|slides|links] [NOTEBOOK...]: run notebooks and write what they show.
+
+site      a page and a deck for every notebook, and an index, to _site
+slides    the decks of all notebooks, or of those whose names begin as given, to _slides
+links     nothing is run: print where Binder and a JupyterHub open the course
+"""
 
 import pathlib
 import sys
 import time
 
-from website.build import NOTEBOOKS, NotebookError, execute, write
+from website.build import NOTEBOOKS, NotebookError, execute, links, write_decks, write_site
 
-out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "_site")
+what, *names = sys.argv[1:] or ["site"]
+if what == "links":
+    print(*links(), sep="\n")
+    sys.exit()
+chosen = [p for p in NOTEBOOKS if not names or p.stem.startswith(tuple(names))]
+if what not in ("site", "slides") or not chosen:
+    sys.exit(__doc__)
 executed = {}
-for path in NOTEBOOKS:
+for path in chosen:
     start = time.perf_counter()
     try:
         executed[path] = execute(path)
     except NotebookError as error:
         sys.exit(f"stopped: {error}")
     print(f"{path.stem}: {time.perf_counter() - start:.0f} s", flush=True)
-write(out, executed)
-print(f"{out / 'index.html'}")
+out = pathlib.Path(f"_{what}")
+(write_site if what == "site" else write_decks)(out, executed)
+print(out)

@@ -81,9 +81,9 @@ def words(source):
     return found.replace("<table>", scrolling).replace("</table>", "</table></div>")
 
 
-def code(cell):
+def code(cell, closed=False):
     shown = highlight(cell.source, PythonLexer(), HtmlFormatter(nowrap=True))
-    closed = cell.metadata.get("jupyter", {}).get("source_hidden")
+    closed = closed or cell.metadata.get("jupyter", {}).get("source_hidden")
     return (
         f'<details class="code"{"" if closed else " open"}><summary>Code</summary>'
         f'<pre class="highlight" tabindex="0"><code>{shown}</code></pre></details>'
@@ -135,16 +135,36 @@ def widget_state(notebook):
     return sources, models
 
 
-def launch_link(stem):
-    """Where Binder opens this notebook from the repository this clone came from, or None."""
+def repository():
+    """The address of the repository that this clone came from, for a browser, or None."""
     command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
     found = subprocess.run(command, capture_output=True, text=True)
     address = re.sub(r"^git@([^:]+):", r"https://\1/", found.stdout.strip()).removesuffix(".git")
-    if not address.startswith("https://"):
+    return address if address.startswith("https://") else None
+
+
+def launch_link(stem):
+    """Where Binder opens this notebook from this clone's repository, or None."""
+    address = repository()
+    if address is None:
         return None
     github = address.removeprefix("https://github.com/")
     where = f"git/{quote(address, safe='')}" if github == address else f"gh/{github}"
     return f"https://mybinder.org/v2/{where}/HEAD?urlpath=lab/tree/notebooks/{stem}.ipynb"
+
+
+def links():
+    """Where Binder and a JupyterHub with nbgitpuller open the course."""
+    first, address = NOTEBOOKS[0].stem, repository()
+    if address is None:
+        return ["This clone has no git remote 'origin' with a public address: there is no link."]
+    folder = address.rsplit("/", 1)[1]
+    place = quote(f"lab/tree/{folder}/notebooks/{first}.ipynb", safe="")
+    pull = f"git-pull?repo={quote(address, safe='')}&urlpath={place}"
+    return [
+        f"Binder:     {launch_link(first)}",
+        f"JupyterHub: https://YOUR-HUB/hub/user-redirect/{pull}",
+    ]
 
 
 def note(stem):
@@ -153,38 +173,59 @@ def note(stem):
     ways += [f'<a href="{launch}">launch it on Binder</a>'] if launch else []
     return (
         '<p class="note">This page has been run already. Its figures answer to keys and pointer; '
-        f"to change code or try the exercises, {' or '.join(ways)}.</p>"
+        f"to change code or try the exercises, {' or '.join(ways)}. "
+        f'There are <a href="{stem}.slides.html">slides</a>, too.</p>'
     )
 
 
 def styles():
-    """The page's style, with colours for code in both themes."""
+    """Colours for code in both themes."""
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
-    dark = HtmlFormatter(style="github-dark").get_style_defs('[data-theme="dark"] .highlight')
-    return (HERE / "page.css").read_text("utf-8") + light + dark
+    return light + HtmlFormatter(style="github-dark").get_style_defs(
+        '[data-theme="dark"] .highlight'
+    )
 
 
-def fill(title, body, before=None, after=None, sources=(), models=()):
-    template = jinja2.Template((HERE / "page.html").read_text("utf-8"))
+def fill(template, title, sources=(), models=(), **parts):
+    """A whole HTML file from a template: style, scripts and widget state go into it."""
+    template = jinja2.Template((HERE / template).read_text("utf-8"))
     state = json.dumps({"sources": dict(sources), "models": dict(models)}, allow_nan=False)
+    files = {f.name.replace(".", "_"): f.read_text("utf-8") for f in HERE.glob("*.[cj]s*")}
     return template.render(
-        title=html.escape(title), body=body, before=before, after=after, css=styles(),
-        host=(HERE / "host.js").read_text("utf-8"), state=state.replace("</", "<\\/"),
-    )  # fmt: skip
+        title=html.escape(title), css=styles(), state=state.replace("</", "<\\/"), **files, **parts
+    )
+
+
+def block(cell, models, on_slide=False):
+    """One cell as HTML. On a slide, the code that made a widget is folded away."""
+    if cell.cell_type == "markdown":
+        return words(cell.source)
+    shown = outputs(cell, models)
+    return code(cell, closed=on_slide and "data-widget" in shown) + shown
 
 
 def page(notebook, this, before, after):
     """The page of one executed notebook."""
     sources, models = widget_state(notebook)
-    parts = []
+    first, *rest = (block(cell, models) for cell in notebook.cells)
+    body = "\n".join([first, note(this.stem), *rest])
+    return fill("page.html", this.title, sources, models, body=body, before=before, after=after)
+
+
+def deck(notebook, this):
+    """The same cells as slides: one file that needs nothing else."""
+    sources, models = widget_state(notebook)
+    slides, part = [], this.title
     for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            parts.append(words(cell.source))
-        else:
-            parts.append(code(cell) + outputs(cell, models))
-        if len(parts) == 1:
-            parts.append(note(this.stem))
-    return fill(this.title, "\n".join(parts), before, after, sources, models)
+        kind = cell.metadata.slideshow.slide_type
+        if kind == "skip":
+            continue
+        if kind in ("slide", "subslide"):
+            heading = re.match(r"## (.+)", cell.source)
+            part = heading[1] if heading else part
+            slides.append((part, []))
+        slides[-1][1].append(block(cell, models, on_slide=True))
+    return fill("deck.html", this.title, sources, models, slides=slides)
 
 
 def index(entries):
@@ -197,12 +238,19 @@ def index(entries):
         "every picture of tensor axes is measured from the code it explains, and every claim of a "
         f"well-read survey article is put on trial.</p><ul>{rows}</ul>"
     )
-    return fill("Normalization in deep learning", body)
+    return fill("page.html", "Normalization in deep learning", body=body)
 
 
-def write(out, executed):
-    """Write the site; executed: {path: notebook}, in reading order."""
+def write_decks(out, executed):
+    """Write the slides; executed: {path: notebook}."""
     out.mkdir(parents=True, exist_ok=True)
+    for path, notebook in executed.items():
+        (out / f"{path.stem}.slides.html").write_text(deck(notebook, entry(path)), "utf-8")
+
+
+def write_site(out, executed):
+    """Write pages, slides and the index; executed: {path: notebook}, in reading order."""
+    write_decks(out, executed)
     entries = [entry(path) for path in executed]
     places = zip(
         executed.items(), [None, *entries[:-1]], entries, [*entries[1:], None], strict=True

@@ -53,7 +53,10 @@ for (const el of document.querySelectorAll("[data-widget]")) {
 
 const theme = document.getElementById("theme");
 const dark = () => document.documentElement.dataset.theme === "dark";
-const show = () => theme.setAttribute("aria-pressed", dark());
+const show = () => {
+  theme.setAttribute("aria-pressed", dark());
+  document.body.dataset.jpThemeLight = !dark(); // how JupyterLab tells widgets
+};
 theme.addEventListener("click", () => {
   document.documentElement.dataset.theme = dark() ? "light" : "dark";
   try {

@@ -32,7 +32,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def server(folder):
+def server(folder, python=sys.executable):
     """JupyterLab serving folder/notebooks with settings of its own; yields its address."""
     port, home = free_port(), folder / "home"
     settings = home / "settings/@jupyterlab/apputils-extension"
@@ -49,7 +49,7 @@ def server(folder):
         "IPYTHONDIR": str(home / "ipython"),
     }
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+        python, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
         "--ServerApp.port_retries=0", "--expose-app-in-browser", "--allow-root",
         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder / 'notebooks'}",
     ]  # fmt: skip
