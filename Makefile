@@ -1,42 +1,57 @@
-# make lab    open the course              make test   lint, tests, notebooks, browser
-# make site   run all, write web pages     make bench  print the measured budgets
-# make lock   renew the pins in requirements.txt
+# make lab      open the course             make test        lint, tests, notebooks, browser
+# make site     run all, write web pages    make slides      run all, write slides
+# make present  open it as live slides      make assignment  write the exercises for nbgrader
+# make links    launch links of this clone  make bench       print the measured budgets
+# make lock     renew the pins
 VENV := .venv
 BIN := $(VENV)/bin
+TEACH := .venv-teaching
 PYTHON ?= python3
 TORCH := $(if $(shell command -v nvidia-smi),auto,cpu)
-COMPILE := $(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-header --no-annotate \
-  --group pyproject.toml:dev pyproject.toml
+COMPILE := $(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-header --no-annotate
+COURSE := $(COMPILE) --group pyproject.toml:dev pyproject.toml -o requirements.txt
+OPEN := -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
+  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-.PHONY: install lab test site bench lock
+.PHONY: install teaching lab present test site slides assignment links bench lock
 install: $(VENV)/.installed
+teaching: $(TEACH)/.installed
 
-# uv knows where torch's small CPU build is. Where that index cannot be reached, pip resolves
-# plainly, with whatever mirror this machine has set up for it.
 $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q $$(grep '^uv==' requirements.txt)
-	$(BIN)/uv pip install --python $(BIN)/python --torch-backend=$(TORCH) -r requirements.txt -e . \
-	  || { echo "torch's own index cannot be reached: trying pip, which takes a few minutes."; \
-	       $(BIN)/python -m pip install -q -r requirements.txt -e .; }
+	PATH="$(abspath $(BIN)):$$PATH" TORCH=$(TORCH) binder/postBuild
+	touch $@
+
+# Tools for teachers, apart from the course; their notebooks run on the course's kernel.
+$(TEACH)/.installed: teaching/requirements.txt $(VENV)/.installed
+	$(PYTHON) -m venv $(TEACH)
+	$(TEACH)/bin/python -m pip install -q -r $<
+	$(BIN)/python -m ipykernel install --prefix $(TEACH) 2>/dev/null
 	touch $@
 
 lab: install
-	$(BIN)/python -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
-	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	$(BIN)/python $(OPEN)
 
-test: install
+present: teaching
+	$(TEACH)/bin/python $(OPEN)
+
+test: install teaching
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
-site: install
-	$(BIN)/python -m website
+site slides links: install
+	$(BIN)/python -m website $@ $(ONLY)
 
-bench: install
+assignment: install
+	$(BIN)/python -m teaching
+
+bench: install teaching
 	$(BIN)/python -m benchmarks
 
 # The CUDA packages stay out of the pins: torch brings them by itself where they are wanted.
 lock: install
-	$(COMPILE) -o requirements.txt
-	$(COMPILE) -o requirements.txt $$(grep -oE '^(nvidia|cuda)-[a-z0-9-]+|^triton' requirements.txt | sed 's/^/--no-emit-package /')
+	$(COURSE)
+	$(COURSE) $$(grep -oE '^(nvidia|cuda)-[a-z0-9-]+|^triton' requirements.txt | sed 's/^/--no-emit-package /')
+	$(COMPILE) --group pyproject.toml:teaching -o teaching/requirements.txt

@@ -1,0 +1,1 @@
+"""For teachers: the course's exercises as assignments for nbgrader."""

@@ -1,0 +1,15 @@
+"""python -m teaching [OUT]: write the exercises as nbgrader's source folder, by default there."""
+
+import pathlib
+import sys
+
+import nbformat
+
+from teaching.exercises import assignment
+
+out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "_assignment")
+for path in sorted((pathlib.Path(__file__).parent.parent / "notebooks").glob("*.ipynb")):
+    folder = out / "source" / path.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(assignment(nbformat.read(path, as_version=4)), folder / path.name)
+print(out / "source")
