@@ -1,13 +1,16 @@
 """Print what was measured beside the budgets. Nothing here fails: machines differ.
 
-python -m benchmarks [layers] [start] [browser] [notebooks]
+python -m benchmarks [layers] [start] [browser] [notebooks] [classroom]
 """
 
 import sys
 
-from benchmarks import browser, layers, notebooks, start
+from benchmarks import browser, classroom, layers, notebooks, start
 
-PARTS = {"layers": layers, "start": start, "browser": browser, "notebooks": notebooks}
+PARTS = {
+    "layers": layers, "start": start, "browser": browser, "notebooks": notebooks,
+    "classroom": classroom,
+}  # fmt: skip
 for name in sys.argv[1:] or PARTS:
     print(f"\n## {name}: {PARTS[name].__doc__.splitlines()[0]}", flush=True)
     for what, measured, budget in PARTS[name].measure():

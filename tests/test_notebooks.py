@@ -15,7 +15,8 @@ import pytest
 from nbclient import NotebookClient
 
 from normlib.feedback import ledger
-from tests.conftest import EXECUTED, NOTEBOOKS, ROOT
+from teaching.exercises import exercises
+from tests.conftest import EXECUTED, NOTEBOOKS
 
 IDS = [path.stem for path in NOTEBOOKS]
 
@@ -37,25 +38,6 @@ def calls(notebook, name):
         if isinstance(node, ast.Call)
         and name in (getattr(node.func, "id", None), getattr(node.func, "attr", None))
     ]
-
-
-def tagged(notebook, tag):
-    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
-
-
-def exercises(notebook):
-    """(name of the answer, stub, check, solution) for every exercise."""
-    for stub, check, solution in zip(
-        *(tagged(notebook, tag) for tag in ("exercise", "check", "solution")), strict=True
-    ):
-        last = ast.parse(stub.source).body[-1]
-        name = last.name if isinstance(last, ast.FunctionDef) else last.targets[0].id
-        yield (
-            name,
-            stub.source,
-            check.source,
-            solution.source.split("```python\n")[1].split("```")[0],
-        )
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=IDS)
@@ -133,17 +115,6 @@ def test_verdicts_are_measured_and_not_written_down(notebook):
         assert not isinstance(call.args[0], ast.Constant)
 
 
-def test_links_lead_somewhere(notebook):
-    for cell in notebook.cells:
-        if cell.cell_type != "markdown":
-            continue
-        for target in re.findall(r"\]\(([^)]+)\)", cell.source):
-            if target.startswith("http"):
-                assert target.startswith("https://")
-            else:
-                assert (ROOT / "notebooks" / target).exists(), target
-
-
 def test_every_claim_of_the_ledger_is_tried_exactly_once():
     used = Counter(c.args[0].value for path in NOTEBOOKS for c in calls(load(path), "claim"))
     assert used == Counter(ledger().keys())
@@ -180,7 +151,7 @@ print(_json.dumps([_try(*e) for e in _json.loads(EXERCISES)]))
 def test_runs_in_a_fresh_kernel_and_its_exercises_answer(path):
     notebook = load(path)
     client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": path.parent}})
-    tries = list(exercises(notebook))
+    tries = [(e.name, e.stub.source, e.check.source, e.solution) for e in exercises(notebook)]
     source = f"EXERCISES = {json.dumps(tries)!r}\n{TRY_EXERCISES}"
     with client.setup_kernel():
         for index, cell in enumerate(list(notebook.cells)):
