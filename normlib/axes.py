@@ -66,31 +66,6 @@ def dims(over, layout):
     return tuple(layout.index(axis) for axis in over)
 
 
-class _Moments(torch.autograd.Function):
-    """Mean and biased variance, with the gradient written out.
-
-    On a CPU this is several times faster than torch.var_mean, and unlike mean(x²) − mean(x)² it
-    stays exact when the mean is large.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x, dims):
-        mean = x.mean(dims, keepdim=True)
-        return mean, (x - mean).square().mean(dims, keepdim=True)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(inputs[0], output[0])
-
-    @staticmethod
-    def backward(ctx, grad_mean, grad_var):
-        x, mean = ctx.saved_tensors
-        count = x.numel() // mean.numel()
-        return torch.addcmul(grad_mean / count, x - mean, grad_var * (2 / count)), None
-
-
 def moments(x, over, *, layout=None):
     """Mean and biased variance (divided by the count) of `x` over the axes `over`.
 
@@ -98,7 +73,9 @@ def moments(x, over, *, layout=None):
     for x of shape (N, C, H, W), over="NHW" gives two tensors of shape (1, C, 1, 1).
     Raises TypeError for integers and ValueError for axes that x does not have.
     """
-    return _Moments.apply(x, dims(over, layout_of(x, layout)))
+    axes = dims(over, layout_of(x, layout))
+    mean = x.mean(axes, keepdim=True)
+    return mean, (x - mean).square().mean(axes, keepdim=True)  # exact when the mean is large
 
 
 def pool(mean, var, over, *, layout=None):
@@ -107,14 +84,13 @@ def pool(mean, var, over, *, layout=None):
     mean, var: one entry per set, for example the (N, C, 1, 1) table that moments(x, "HW") gives.
     Pooling that table over "N" gives Batch Norm's statistics, over "C" Layer Norm's.
     """
-    axes = dims(over, layout_of(mean, layout))
     if var.shape != mean.shape:
         raise ValueError(
             f"mean has shape {tuple(mean.shape)} but var has {tuple(var.shape)}: "
             "pass the two tensors of one call of moments"
         )
-    pooled_mean, between = _Moments.apply(mean, axes)
-    return pooled_mean, var.mean(axes, keepdim=True) + between
+    pooled_mean, between = moments(mean, over, layout=layout)
+    return pooled_mean, var.mean(dims(over, layout_of(var, layout)), keepdim=True) + between
 
 
 def split_groups(x, groups, layout):
@@ -152,44 +128,39 @@ def normalize(x, over="NHW", *, eps=1e-5, layout=None, groups=1):
     >>> instance_norm = normalize(x, over="HW")
     >>> group_norm = normalize(x, over="CHW", groups=2)
     """
-    if eps < 0:
+    if not eps >= 0:
         raise ValueError(f"eps is added to a variance and cannot be negative, got {eps}")
-    split, layout = split_groups(x, groups, layout_of(x, layout))
+    layout = layout_of(x, layout)
+    wide = x.float() if x.element_size() < 4 else x  # a square of half precision soon overflows
+    split, layout = split_groups(wide, groups, layout)
     mean, var = moments(split, over, layout=layout)
-    return ((split - mean) / (var + eps).sqrt()).reshape(x.shape)
+    return ((split - mean) / (var + eps).sqrt()).reshape(x.shape).to(x.dtype)
 
 
-def footprint(fn, *tensors, at=None, probes=3):
+def footprint(fn, x, *, at=None, probes=3):
     """Which inputs an output of `fn` depends on, measured: where its gradient is not zero.
 
-    fn: any differentiable function or module of the tensors, returning one tensor.
-    tensors: give the shapes; their values matter only with probes=0.
+    fn: any differentiable function or module of one tensor, returning one tensor.
+    x: gives the shape; its values matter only with probes=0.
     at: index of one output. The result is then a boolean mask of the input's shape; without it,
-        one mask per output, shape (*output.shape, *input.shape). Several tensors: one mask each.
+        one mask per output, shape (*output.shape, *input.shape).
 
     The gradient is taken in float64 at `probes` random inputs, on a copy of the function and of
-    the modules and tensors it uses, so that looking changes nothing. probes=0 takes it at the
-    tensors themselves, for a function such as max, where the values decide who counts. Dependence
-    that the function hides from autograd (`.detach()`, `no_grad`) is not seen.
+    the modules and tensors it uses, so that looking changes nothing. (What a student's own class
+    reaches through globals is not copied.) probes=0 takes it at x
+    itself, for a function such as max, where the values decide who counts. Dependence that the
+    function hides from autograd (`.detach()`, `no_grad`) is not seen.
     Raises TypeError for inputs or outputs that are not floating-point tensors, and ValueError for
     an output without a gradient.
     """
-    if not tensors:
-        raise TypeError("footprint needs at least one tensor: footprint(fn, x)")
-    for t in tensors:
-        if not isinstance(t, torch.Tensor) or not t.is_floating_point():
-            raise TypeError(f"footprint needs floating-point tensors, got {_kind(t)}")
-    probe, generator, masks = private_copy(fn), torch.Generator().manual_seed(0), None
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        raise TypeError(f"footprint needs a floating-point tensor, got {_kind(x)}")
+    probe, generator, mask = private_copy(fn), torch.Generator().manual_seed(0), False
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         for _ in range(max(probes, 1)):
-            inputs = [
-                torch.randn(t.shape, generator=generator, dtype=torch.float64)
-                if probes
-                else t.detach().double().clone()
-                for t in tensors
-            ]
-            inputs = [v.requires_grad_() for v in inputs]
-            y = probe(*inputs)
+            leaf = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+            leaf = (leaf if probes else x.detach().double().clone()).requires_grad_()
+            y = probe(leaf)
             if not isinstance(y, torch.Tensor):
                 raise TypeError(f"the function returned {_kind(y)}, not a tensor")
             if not y.requires_grad:
@@ -197,12 +168,17 @@ def footprint(fn, *tensors, at=None, probes=3):
                     "the output has no gradient to follow: compute it from the input with torch "
                     "operations, without .detach(), .numpy() or no_grad"
                 )
-            if at is not None and not _is_index(at, y.shape):
+            if at is not None and not (
+                isinstance(at, (tuple, list))
+                and len(at) == y.dim()
+                and all(-n <= i < n for i, n in zip(at, y.shape, strict=True))
+            ):
                 raise ValueError(f"at={at} is not the index of one output of {tuple(y.shape)}")
             out = y if at is None else y[tuple(at)]
-            seen = [_nonzero(g).reshape(*out.shape, *g.shape[1:]) for g in _jacobian(out, inputs)]
-            masks = seen if masks is None else [a | b for a, b in zip(masks, seen, strict=True)]
-    return masks[0] if len(masks) == 1 else tuple(masks)
+            size = _jacobian(out, leaf).abs()
+            # More than rounding error; NaN counts as dependence.
+            mask = mask | ~(size <= 1e-12 * size.nan_to_num().max())
+    return mask.reshape(*out.shape, *x.shape)
 
 
 def spread(mask, layout):
@@ -211,40 +187,30 @@ def spread(mask, layout):
     return "".join(a for a, index in zip(layout, used.T, strict=True) if index.unique().numel() > 1)
 
 
-def _is_index(at, shape):
-    return len(at) == len(shape) and all(-n <= i < n for i, n in zip(at, shape, strict=True))
+def number_rows(masks):
+    """Number equal rows alike, in order of appearance; and the first row of every number."""
+    numbers, which, first = {}, [], []
+    for i, row in enumerate(masks.numpy()):
+        which.append(numbers.setdefault(row.tobytes(), len(numbers)))
+        if len(numbers) > len(first):
+            first.append(i)
+    return which, first
 
 
-def _jacobian(out, inputs):
-    """d out / d input for each input, one row per element of `out`; rows in batches."""
-    flat, rows = out.reshape(-1), []
-    for chunk in torch.eye(flat.numel(), dtype=flat.dtype).split(512):
-        try:
-            got = torch.autograd.grad(
-                flat, inputs, chunk, retain_graph=True, is_grads_batched=True, allow_unused=True
+def _jacobian(out, x):
+    """d out / d x, one row per element of `out`; rows in batches where the operations allow it."""
+    flat, keep = out.reshape(-1), {"retain_graph": True, "materialize_grads": True}
+    rows = torch.eye(len(flat), dtype=flat.dtype)
+    try:
+        parts = [
+            torch.autograd.grad(flat, x, some, is_grads_batched=True, **keep)[0].expand(
+                len(some), *x.shape
             )
-        except RuntimeError:  # an operation that cannot be batched: one row at a time
-            each = [
-                torch.autograd.grad(flat, inputs, row, retain_graph=True, allow_unused=True)
-                for row in chunk
-            ]
-            got = [
-                None if column[0] is None else torch.stack(column)
-                for column in zip(*each, strict=True)
-            ]
-        rows.append(
-            [
-                torch.zeros(len(chunk), *x.shape) if g is None else g
-                for g, x in zip(got, inputs, strict=True)
-            ]
-        )
-    return [torch.cat(column) for column in zip(*rows, strict=True)]
-
-
-def _nonzero(gradient):
-    """Where a gradient is more than rounding error; NaN counts as dependence."""
-    size = gradient.abs()
-    return ~(size <= 1e-12 * size.nan_to_num().max())
+            for some in rows.split(512)
+        ]
+    except RuntimeError:  # an operation that cannot be batched: one row at a time
+        parts = [torch.autograd.grad(flat, x, row, **keep)[0][None] for row in rows]
+    return torch.cat(parts)
 
 
 def private_copy(value, seen=None):

@@ -17,8 +17,8 @@ class Split(NamedTuple):
     y_test: torch.Tensor
 
 
-def _split(x, y, test_size, seed):
-    parts = train_test_split(x, y, test_size=test_size, random_state=seed, stratify=y)
+def _split(x, y, seed):
+    parts = train_test_split(x, y, test_size=1 / 3, random_state=seed, stratify=y)
     x, x_test = (torch.as_tensor(p, dtype=torch.float32) for p in parts[:2])
     y, y_test = (torch.as_tensor(p, dtype=torch.int64) for p in parts[2:])
     return Split(x, y, x_test, y_test)
@@ -31,7 +31,7 @@ def digits(seed=0, flat=True):
     "Optical recognition of handwritten digits" data set, through sklearn.datasets.load_digits.
     """
     bunch = datasets.load_digits()
-    split = _split(bunch.data / 16, bunch.target, 1 / 3, seed)
+    split = _split(bunch.data / 16, bunch.target, seed)
     if flat:
         return split
     return split._replace(x=split.x.view(-1, 1, 8, 8), x_test=split.x_test.view(-1, 1, 8, 8))
@@ -54,7 +54,7 @@ def wine(seed=0):
     A third is held out for testing. From UCI "Wine", through sklearn.datasets.load_wine.
     """
     bunch = datasets.load_wine()
-    return _split(bunch.data, bunch.target, 1 / 3, seed)
+    return _split(bunch.data, bunch.target, seed)
 
 
 def photographs(size=128):

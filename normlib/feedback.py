@@ -17,10 +17,15 @@ MOODS = {"good": "#1b7f4b", "mixed": "#9a6700", "bad": "#b3261e"}  # border colo
 
 
 class Card:
-    """A short text with a title and a mood, shown in a notebook as a coloured card."""
+    """A short text with a title and a mood, shown in a notebook as a coloured card.
 
-    def __init__(self, title, lines, mood):
+    found: what code may ask of it, such as `passed` and `mistakes` of a check, or the `verdict` of
+    a claim, a key of the CLAIM messages.
+    """
+
+    def __init__(self, title, lines, mood, **found):
         self.title, self.lines, self.mood = title, lines, mood
+        vars(self).update(found)
 
     def __repr__(self):
         return "\n".join([self.title, *(f"  {text}" for text in self.lines)])
@@ -34,15 +39,6 @@ class Card:
             'color:var(--jp-ui-font-color1,#1f2430);background:var(--jp-layout-color0,#fff)">'
             f"<strong>{html.escape(self.title)}</strong>{body}</div>"
         )
-
-
-class CheckResult(Card):
-    """What check() found: `passed`, and the `mistakes` it can recognise."""
-
-    def __init__(self, passed, detail, mistakes):
-        self.passed, self.mistakes = passed, mistakes
-        title = CHECK["pass" if passed else "fail"].format(detail=detail)
-        super().__init__(title, [], "good" if passed else "bad")
 
 
 def check(answer, expected, *, inputs=None, mistakes=None, tolerance=1e-5):
@@ -60,7 +56,8 @@ def check(answer, expected, *, inputs=None, mistakes=None, tolerance=1e-5):
     else:
         inputs = [case if isinstance(case, tuple) else (case,) for case in inputs]
         passed, detail = _check_function(answer, expected, inputs, mistakes, tolerance)
-    return CheckResult(passed, detail, mistakes)
+    title = CHECK["pass" if passed else "fail"].format(detail=detail)
+    return Card(title, [], "good" if passed else "bad", passed=passed, mistakes=mistakes)
 
 
 def _check_value(answer, expected, mistakes):
@@ -77,6 +74,7 @@ def _check_value(answer, expected, mistakes):
 
 
 def _same_value(a, b):
+    b = b.item() if getattr(b, "ndim", None) == 0 else b
     numbers = (int, float)
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
@@ -92,11 +90,11 @@ def _check_function(answer, expected, inputs, mistakes, tolerance):
         return False, CHECK["blank"]
     if not callable(answer):
         return False, CHECK["not_function"].format(kind=type(answer).__name__)
-    worst, got_all = 0.0, []
+    got_all = []
     right = [expected(*_clones(case)) for case in inputs]
     for case, want in zip(inputs, right, strict=True):
         mine = _clones(case)
-        shape = tuple(case[0].shape)
+        shape = tuple(getattr(case[0], "shape", ()))
         try:
             got = answer(*mine)
         except (Exception, SystemExit) as error:
@@ -106,21 +104,23 @@ def _check_function(answer, expected, inputs, mistakes, tolerance):
         if problem:
             return False, problem
         got_all.append(got.detach().to(want.dtype))
-    for got, want in zip(got_all, right, strict=True):
-        worst = max(worst, (got - want).abs().max().item())
-    if all(_close(g, w, tolerance) for g, w in zip(got_all, right, strict=True)):
+    if _agree(got_all, right, tolerance):
+        worst = max((g - w).abs().max().item() for g, w in zip(got_all, right, strict=True))
         return True, CHECK["all_equal"].format(count=len(inputs), error=worst)
     for message, wrong in mistakes.items():
         try:
-            wrongs = [wrong(*_clones(case)) for case in inputs]
+            if _agree(got_all, [wrong(*_clones(case)) for case in inputs], tolerance):
+                return False, message
         except Exception:  # this mistake is impossible on these inputs
             continue
-        if all(_close(g, w, tolerance) for g, w in zip(got_all, wrongs, strict=True)):
-            return False, message
-    untouched = zip(got_all, inputs, strict=True)
-    if all(g.shape == c[0].shape and torch.equal(g, c[0]) for g, c in untouched):
+    first = [case[0] for case in inputs]
+    if all(
+        isinstance(f, torch.Tensor) and torch.equal(g, f)
+        for g, f in zip(got_all, first, strict=True)
+    ):
         return False, CHECK["unchanged"]
-    bad = next((g, w) for g, w in zip(got_all, right, strict=True) if not _close(g, w, tolerance))
+    pairs = zip(got_all, right, strict=True)
+    bad = next(pair for pair in pairs if not _agree(*([one] for one in pair), tolerance))
     return False, _how_far(*bad, tolerance)
 
 
@@ -128,8 +128,11 @@ def _clones(case):
     return [c.clone() if isinstance(c, torch.Tensor) else c for c in case]
 
 
-def _close(got, want, tolerance):
-    return got.shape == want.shape and torch.allclose(got, want, rtol=tolerance, atol=tolerance)
+def _agree(got, want, tolerance):
+    return all(
+        g.shape == w.shape and torch.allclose(g, w, rtol=tolerance, atol=tolerance)
+        for g, w in zip(got, want, strict=True)
+    )
 
 
 def _problem(got, want, case, mine):
@@ -199,14 +202,6 @@ def _record(id, verdict):
         pass  # no place to write: the count will say that this claim was not tried
 
 
-class Claim(Card):
-    """A claim with its `verdict`: a key of the CLAIM messages."""
-
-    def __init__(self, verdict, *args):
-        self.verdict = verdict
-        super().__init__(*args)
-
-
 def claim(id, **measured):
     """Put a claim of the article on trial and show the verdict.
 
@@ -251,7 +246,7 @@ def claim(id, **measured):
     lines.append(f"{CLAIM['source']}: {entry['source']}")
     mood = {"holds": "good", "refuted": "bad", "cited_holds": "good", "cited_wrong": "bad"}
     title = f"{CLAIM['title'].format(id=id)}. {CLAIM['verdict']}: {CLAIM[verdict]}"
-    return Claim(verdict, title, lines, mood.get(verdict, "mixed"))
+    return Card(title, lines, mood.get(verdict, "mixed"), verdict=verdict)
 
 
 def _measurement(id, name, value):

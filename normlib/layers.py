@@ -5,6 +5,8 @@ and variance come from. Its class attributes are the row of the course's master 
 it acts on, the axes it averages over, the statistic, what it learns, what it remembers.
 """
 
+import inspect
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -125,13 +127,13 @@ class Norm(nn.Module):
     remembers = "nothing"
     layouts = ("NC", "NCL", "NCHW")
 
-    def __init__(self, shape, eps, affine, bias=True):
+    def __init__(self, num_features, eps, affine, bias=True):
         super().__init__()
         if not eps >= 0:
             raise ValueError(f"eps is added to a variance and cannot be negative, got {eps}")
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(shape)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(shape)) if affine and bias else None
+        self.num_features, self.eps, self.affine = num_features, eps, affine
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine and bias else None
 
     def check(self, x):
         """Return the layout of x; raise if this layer cannot take it."""
@@ -140,13 +142,15 @@ class Norm(nn.Module):
         if layout is None and isinstance(x, torch.Tensor):
             takes = " or ".join(f"({', '.join(known)})" for known in self.layouts)
             raise ValueError(f"{name} takes {takes}, got shape {tuple(x.shape)}")
-        return layout_of(x, layout)
+        layout = layout_of(x, layout)
+        self.check_shape(x)
+        return layout
 
-    def check_channels(self, x, channels):
-        if x.shape[1] != channels:
+    def check_shape(self, x):
+        if x.shape[1] != self.num_features:
             raise ValueError(
-                f"{type(self).__name__} was made for {channels} channels, but axis 1 of the input "
-                f"{tuple(x.shape)} has {x.shape[1]}: make the layer with {x.shape[1]}"
+                f"{type(self).__name__} was made for {self.num_features} channels, but axis 1 of "
+                f"the input {tuple(x.shape)} has {x.shape[1]}: make the layer with {x.shape[1]}"
             )
 
     def align(self, parameter, x):
@@ -181,27 +185,32 @@ class Norm(nn.Module):
                 "the bias. Use more examples or positions per statistic"
             )
 
+    def extra_repr(self):
+        """The arguments of the constructor, as torch writes them."""
+        words = []
+        for name, argument in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, None)
+            value = value is not None if name == "bias" else value
+            words.append(str(value) if argument.default is argument.empty else f"{name}={value}")
+        return ", ".join(words)
+
 
 class RunningNorm(Norm):
     """A norm that can keep running statistics, with torch's buffers and meaning of `momentum`.
 
     running = (1 − momentum) * running + momentum * new; the variance kept is the unbiased one.
+    momentum: weight of the newest batch; None keeps a plain average of all batches.
     """
 
-    def __init__(self, num_features, eps, momentum, affine, track_running_stats):
+    counts_batches = True
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
         super().__init__(num_features, eps, affine)
-        self.num_features = num_features
-        self.momentum = momentum
-        self.track_running_stats = track_running_stats
+        self.momentum, self.track_running_stats = momentum, track_running_stats
         track = track_running_stats
         self.register_buffer("running_mean", torch.zeros(num_features) if track else None)
         self.register_buffer("running_var", torch.ones(num_features) if track else None)
         self.register_buffer("num_batches_tracked", torch.tensor(0) if track else None)
-
-    def check(self, x):
-        layout = super().check(x)
-        self.check_channels(x, self.num_features)
-        return layout
 
     def normalize(self, x, layout, weight, bias):
         if not self.training and self.running_mean is not None:
@@ -217,7 +226,11 @@ class RunningNorm(Norm):
     @torch.no_grad()
     def update(self, mean, var, count):
         """Move the running statistics towards those of this batch, averaged over its examples."""
-        rate = self.update_rate()
+        if self.counts_batches or self.momentum is None:
+            self.num_batches_tracked.add_(1)
+        rate = self.momentum
+        if rate is None:
+            rate = 1 / self.num_batches_tracked.to(self.running_mean.dtype)
         for running, new in (
             (self.running_mean, mean),
             (self.running_var, var * (count / (count - 1))),
@@ -225,35 +238,16 @@ class RunningNorm(Norm):
             new = new.reshape(-1, self.num_features).mean(0).to(running.dtype)
             running.copy_(running + rate * (new - running))
 
-    def update_rate(self):
-        return self.momentum
-
-    def extra_repr(self):
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.weight is not None}, track_running_stats={self.track_running_stats}"
-        )
-
 
 class BatchNorm(RunningNorm):
     """Batch Normalization. Ioffe & Szegedy 2015, arXiv:1502.03167, Algorithms 1 and 2.
 
     Statistics per channel over the batch and all positions; x is (N, C), (N, C, L) or
     (N, C, H, W). In eval mode the running statistics take their place.
-    momentum: weight of the newest batch; None keeps a plain average of all batches.
     """
 
     over = "NHW"
     remembers = "running mean and variance"
-
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
-        super().__init__(num_features, eps, momentum, affine, track_running_stats)
-
-    def update_rate(self):
-        self.num_batches_tracked.add_(1)
-        if self.momentum is None:
-            return 1 / self.num_batches_tracked.to(self.running_mean.dtype)
-        return self.momentum
 
 
 class GhostBatchNorm(BatchNorm):
@@ -271,7 +265,7 @@ class GhostBatchNorm(BatchNorm):
     def normalize(self, x, layout, weight, bias):
         if not self.training:
             return super().normalize(x, layout, weight, bias)
-        if self.size < 1 or len(x) % self.size:
+        if self.size < 1 or not len(x) or len(x) % self.size:
             raise ValueError(f"groups of {self.size} do not divide a batch of {len(x)} examples")
         parts = x.unflatten(0, (-1, self.size))  # (groups, size, C, ...)
         axes = tuple(axis for axis in range(1, parts.dim()) if axis != 2)
@@ -279,9 +273,6 @@ class GhostBatchNorm(BatchNorm):
         y, mean, var = _Normalize.apply(parts, weight, bias, axes, self.eps)
         self.update(mean.detach(), var.detach(), parts.numel() // mean.numel())
         return y.flatten(0, 1)
-
-    def extra_repr(self):
-        return f"{super().extra_repr()}, size={self.size}"
 
 
 class MeanOnlyBatchNorm(Norm):
@@ -300,14 +291,9 @@ class MeanOnlyBatchNorm(Norm):
 
     def __init__(self, num_features, momentum=0.1, bias=True):
         super().__init__(num_features, eps=0.0, affine=False)
-        self.num_features, self.momentum = num_features, momentum
+        self.momentum = momentum
         self.bias = nn.Parameter(torch.zeros(num_features)) if bias else None
         self.register_buffer("running_mean", torch.zeros(num_features))
-
-    def check(self, x):
-        layout = super().check(x)
-        self.check_channels(x, self.num_features)
-        return layout
 
     def normalize(self, x, layout, weight, bias):
         if self.training:
@@ -318,9 +304,6 @@ class MeanOnlyBatchNorm(Norm):
         else:
             mean = self.align(self.running_mean, x)
         return x - mean if bias is None else x - mean + bias
-
-    def extra_repr(self):
-        return f"{self.num_features}, momentum={self.momentum}, bias={self.bias is not None}"
 
 
 class LayerNorm(Norm):
@@ -341,11 +324,10 @@ class LayerNorm(Norm):
         if not 1 <= len(shape) <= 3:
             raise ValueError(f"normalized_shape needs 1 to 3 sizes, got {shape}")
         super().__init__(shape, eps, elementwise_affine, bias)
-        self.normalized_shape = shape
+        self.normalized_shape, self.elementwise_affine = shape, elementwise_affine
         self.over = {1: "C", 2: "CL", 3: "CHW"}[len(shape)]
 
-    def check(self, x):
-        layout = super().check(x)
+    def check_shape(self, x):
         if tuple(x.shape[-len(self.normalized_shape) :]) != self.normalized_shape:
             raise ValueError(
                 f"LayerNorm was made for inputs that end in {self.normalized_shape}, got shape "
@@ -353,16 +335,12 @@ class LayerNorm(Norm):
             )
         if x.dim() == len(self.normalized_shape):
             raise ValueError(f"LayerNorm needs a batch axis before {self.normalized_shape}")
-        return layout
 
     def axes(self, layout):
         return tuple(range(len(layout)))[-len(self.normalized_shape) :]
 
     def align(self, parameter, x):
         return parameter  # one number per element: it broadcasts as it is
-
-    def extra_repr(self):
-        return f"{self.normalized_shape}, eps={self.eps}, affine={self.weight is not None}"
 
 
 class InstanceNorm(RunningNorm):
@@ -377,6 +355,7 @@ class InstanceNorm(RunningNorm):
     over = "HW"
     learns = "nothing, or weight, bias per channel"
     layouts = ("NCL", "NCHW")
+    counts_batches = False  # as in torch
 
     def __init__(
         self, num_features, eps=1e-5, momentum=0.1, affine=False, track_running_stats=False
@@ -396,13 +375,7 @@ class GroupNorm(Norm):
     def __init__(self, num_groups, num_channels, eps=1e-5, affine=True):
         check_groups(num_groups, num_channels)
         super().__init__(num_channels, eps, affine)
-        self.num_groups = num_groups
-        self.num_channels = num_channels
-
-    def check(self, x):
-        layout = super().check(x)
-        self.check_channels(x, self.num_channels)
-        return layout
+        self.num_groups, self.num_channels = num_groups, num_channels
 
     def normalize(self, x, layout, weight, bias):
         grouped, layout = split_groups(x, self.num_groups, layout)
@@ -410,12 +383,6 @@ class GroupNorm(Norm):
             None if p is None else p.unflatten(0, grouped.shape[1:3]) for p in (weight, bias)
         )
         return super().normalize(grouped, layout, weight, bias).reshape(x.shape)
-
-    def extra_repr(self):
-        return (
-            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, "
-            f"affine={self.weight is not None}"
-        )
 
 
 class BatchRenorm(Norm):
@@ -442,7 +409,7 @@ class BatchRenorm(Norm):
         super().__init__(num_features, eps, affine)
         if not eps > 0:
             raise ValueError(f"BatchRenorm divides by a deviation and needs eps above 0, got {eps}")
-        self.num_features, self.momentum, self.warmup = num_features, momentum, (start, end)
+        self.momentum, self.warmup = momentum, (start, end)
         self.r_max, self.d_max = r_max, d_max
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_std", torch.ones(num_features))
@@ -461,17 +428,11 @@ class BatchRenorm(Norm):
         done = done.clamp(0, 1).to(self.running_std.dtype)
         return 1 + (self.r_max - 1) * done, self.d_max * done
 
-    @torch.no_grad()
     def correction(self, mean, std):
         """r and d for a batch's mean and std, (C,) each."""
         r_max, d_max = self.limits()
         r = (std / self.running_std).clamp(1 / r_max, r_max)
         return r, ((mean - self.running_mean) / self.running_std).clamp(-d_max, d_max)
-
-    def check(self, x):
-        layout = super().check(x)
-        self.check_channels(x, self.num_features)
-        return layout
 
     def normalize(self, x, layout, weight, bias):
         if not self.training:
@@ -490,12 +451,6 @@ class BatchRenorm(Norm):
             r, d = r * self.weight, d * self.weight + self.bias
         r, d = r.to(x.dtype), d.to(x.dtype)
         return F.batch_norm(x, None, None, r, d, training=True, eps=self.eps)
-
-    def extra_repr(self):
-        return (
-            f"{self.num_features}, r_max={self.r_max}, d_max={self.d_max}, eps={self.eps}, "
-            f"momentum={self.momentum}, affine={self.weight is not None}, warmup={self.warmup}"
-        )
 
 
 class PooledNorm(RunningNorm):
@@ -518,7 +473,6 @@ class PooledNorm(RunningNorm):
             scale, shift = scale * weight, shift * weight + bias
         y = _Affine.apply(c, scale, shift.expand_as(scale)).view_as(x)
         if self.training and self.track_running_stats:
-            self.num_batches_tracked.add_(1)
             self.update(batch_mean.detach(), batch_var.detach(), x.numel() // x.shape[1])
         return y
 
@@ -544,11 +498,12 @@ class BatchInstanceNorm(PooledNorm):
 
     def normalize(self, x, layout, weight, bias):
         self.check_count(x, dims("HW", layout))
-        self.rho.data.clamp_(0, 1)
+        if self.training:
+            self.rho.data.clamp_(0, 1)
         return super().normalize(x, layout, weight, bias)
 
     def mix(self, mean, var, batch_mean, batch_var):
-        rho = self.rho.view(-1, 1)
+        rho = self.rho.clamp(0, 1).view(-1, 1)
         from_batch = rho * (batch_var + self.eps).rsqrt()
         return from_batch + (1 - rho) * (var + self.eps).rsqrt(), (mean - batch_mean) * from_batch
 
@@ -615,9 +570,6 @@ class SwitchableNorm(PooledNorm):
         scale = (mixed_var + self.eps).rsqrt().expand_as(mean)
         return scale, (mean - mixed_mean) * scale
 
-    def extra_repr(self):
-        return f"{super().extra_repr()}, pools={self.pools}"
-
 
 class _StreamGradient(torch.autograd.Function):
     """Passes a statistic on; mixes its gradient with the averages of earlier ones on the way back.
@@ -671,21 +623,20 @@ class StreamingNorm(Norm):
             raise ValueError(f"keep is a share from 0 to below 1, got {keep}")
         if len(stat_weights) != 2 or len(grad_weights) != 3:
             raise ValueError("stat_weights are two numbers (long, short), grad_weights three")
-        self.num_features, self.p, self.keep = num_features, p, keep
+        self.p, self.keep = p, keep
         self.stat_weights, self.grad_weights = tuple(stat_weights), tuple(grad_weights)
         for name in ("mean", "power"):  # each with rows (long, short)
             self.register_buffer(f"{name}_average", torch.zeros(2, num_features))
             self.register_buffer(f"{name}_gradient", torch.zeros(2, num_features))
             self.register_buffer(f"{name}_gradient_count", torch.tensor(0))
+        self.power_average[0] = 1  # until something has been seen
         self.register_buffer("batches", torch.tensor(0))  # since the last update
         self.register_buffer("updates", torch.tensor(0))
 
-    def check(self, x):
-        layout = super().check(x)
-        self.check_channels(x, self.num_features)
+    def check_shape(self, x):
+        super().check_shape(x)
         if self.training and not x.numel():
             raise ValueError(f"StreamingNorm got an empty batch {tuple(x.shape)}")
-        return layout
 
     def normalize(self, x, layout, weight, bias):
         axes = self.axes(layout)
@@ -727,9 +678,6 @@ class StreamingNorm(Norm):
             getattr(self, f"{name}_gradient_count").zero_()
         self.batches.zero_()
         self.updates.add_(1)
-
-    def extra_repr(self):
-        return f"{self.num_features}, p={self.p}, keep={self.keep}, eps={self.eps}"
 
 
 METHODS = (

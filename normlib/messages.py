@@ -41,11 +41,12 @@ EXPLORER = {
     "readout_normalized": "normalised",
     "readout_output": "output",
     "cube": "The same tensor as a cube",
-    "cube_position": "position",
+    "position": "position",
     "table": "Mean of each tile; outlined: the tiles that enter",
     "table_reaches": "Mean of each tile; outlined: the tiles that move",
     "help": "Point or use the arrow keys to choose a cell, click to hold it. [ and ] change the "
-    "method, q the question, v the values, comma and full stop the groups.",
+    "method, q the question, v the values.",
+    "help_groups": "Comma and full stop change the groups.",
     "held": "Held: click again to let go.",
     "measured": "Measured from the running code: highlighted where the gradient is not zero.",
 }
@@ -57,12 +58,10 @@ AXES = {  # the word for one step along an axis, by layout
     "NCHW": {"N": "example", "C": "channel", "H": "row", "W": "column"},
     "OI": {"O": "unit", "I": "input"},  # weights, as torch stores them
     "OIHW": {"O": "filter", "I": "channel", "H": "row", "W": "column"},
-    "positions": "position",
 }
 
 FLIPBOOK = {
     "label": "Pictures to flip through",
-    "frame": "{settings}",
     "setting": "{name} = {value}",
     "progress": "drawing",
 }

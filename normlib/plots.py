@@ -11,27 +11,28 @@ import pathlib
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.collections import PolyCollection
 
-from normlib.axes import footprint
+from normlib.axes import footprint, number_rows
 
 INPUT, STATISTIC, OUTPUT, QUIET = "#0072b2", "#00825c", "#c44e00", "#8a929e"
-METHODS = {  # colour, marker
-    "none": ("#5a6372", "o"),
+LOOKS = {  # of a method: colour, marker
+    "without": ("#5a6372", "o"),
     "Batch Norm": ("#0072b2", "s"),
     "Layer Norm": ("#c44e00", "^"),
     "Instance Norm": ("#00825c", "D"),
     "Group Norm": ("#a8478f", "v"),
+    "Weight Norm": ("#7a4b2a", "d"),
+    "RMSNorm": ("#e0762f", "<"),
     "Batch Renorm": ("#8c6d00", "p"),
     "Batch-Instance Norm": ("#3b4fb8", "h"),
     "Switchable Norm": ("#b3261e", "X"),
+    "mean-only Batch Norm": ("#56a0d3", ">"),
     "noisy Batch Norm": ("#56a0d3", "P"),
-    "shared Batch Norm": ("#56a0d3", "P"),
-    "moving average": ("#c44e00", "^"),
-    "MLP": ("#5a6372", "o"),
-    "CNN": ("#1f2430", "*"),
+    "Batch Norm, shared": ("#4a7c1f", "P"),
+    "moving average": ("#1f2430", "x"),
 }
-OTHERS = [("#00825c", "D"), ("#c44e00", "^"), ("#0072b2", "s"), ("#a8478f", "v")]  # for runs
+LOOKS["Batch Norm per step"] = LOOKS["Batch Norm"]
+OTHERS = [("#1f2430", "o"), ("#7a5195", "*"), ("#d1495b", "H"), ("#b07d00", "8")]  # no method
 # Colours of sets that share a statistic: distinct to colour-blind eyes, pale enough for text.
 SETS = ["#56b4e9", "#f0a35e", "#7fcdbb", "#cc9ac7", "#f0e442", "#b8bcc4"]
 
@@ -66,9 +67,7 @@ class Picture:
         )
 
 
-def show(figure, see, alt):
-    """Show a figure: `see` is the sentence under it, `alt` describes it to who cannot see it."""
-    return Picture(figure, see, alt)
+show = Picture  # plots.show(figure, see, alt) at the end of a cell
 
 
 def curves(x, runs, *, label_at=None, figsize=(8.4, 3.9), **settings):
@@ -78,30 +77,30 @@ def curves(x, runs, *, label_at=None, figsize=(8.4, 3.9), **settings):
     method's name, by default where the curves are farthest apart (three or more get a legend);
     settings go to the axes (title, xlabel, yscale, ...).
     """
-    fig, ax = plt.subplots(figsize=figsize)
-    ax.set(**settings)
-    if label_at is None:
-        means = np.stack([np.mean(np.asarray(values), 0) for values in runs.values()])
-        means = np.log(means) if settings.get("yscale") == "log" else means
-        label_at = int(np.ptp(means, 0).argmax())
+    runs = {name: np.asarray(values, dtype=float) for name, values in runs.items()}
     for name, values in runs.items():
-        values = np.asarray(values, dtype=float)
         if values.ndim != 2 or values.shape[1] != len(x):
             raise ValueError(f"{name}: expected shape (seeds, {len(x)}), got {values.shape}")
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: there are NaN or infinite values; leave them out and say so")
-        color, marker = METHODS.get(name) or OTHERS[list(runs).index(name) % len(OTHERS)]
+    means = np.stack([values.mean(0) for values in runs.values()])
+    if label_at is None:
+        seen = np.log(means.clip(1e-300)) if settings.get("yscale") == "log" else means
+        label_at = int(np.ptp(seen, 0).argmax())
+    fig, ax = plt.subplots(figsize=figsize)
+    ax.set(**settings)
+    for i, (name, values) in enumerate(runs.items()):
+        color, marker = LOOKS.get(name) or OTHERS[i % len(OTHERS)]
         ax.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.18, linewidth=0)
-        text = "without" if name == "none" else name
-        ax.plot(x, values.mean(0), color=color, marker=marker, label=text)
+        ax.plot(x, means[i], color=color, marker=marker, label=name)
         if len(runs) > 2:
             ax.legend()
             continue
-        at = (x[label_at], values.mean(0)[label_at])
-        top = at[1] >= max(np.mean(v, 0)[label_at] for v in map(np.asarray, runs.values()))
+        top = means[i, label_at] >= means[:, label_at].max()
         last = label_at in (-1, len(x) - 1)
         side = {"xytext": (9, 0)} if last else {"xytext": (0, 16 if top else -18)}
-        ax.annotate(text, at, textcoords="offset points", color=color, va="center", **side)
+        at = (x[label_at], means[i, label_at])
+        ax.annotate(name, at, textcoords="offset points", color=color, va="center", **side)
     return fig
 
 
@@ -110,11 +109,12 @@ def strips(panels, ylabel, figsize=None):
     figsize = figsize or (5.2 * len(panels) + 1, 3.6)
     fig, axes = plt.subplots(1, len(panels), figsize=figsize, sharey=True, squeeze=False)
     for ax, (title, groups) in zip(axes[0], panels.items(), strict=True):
-        for i, values in enumerate(groups.values()):
+        for i, (name, values) in enumerate(groups.items()):
             values = np.asarray(values, dtype=float)
+            color, marker = LOOKS.get(name, (INPUT, "o"))
             spread = np.linspace(-0.08, 0.08, len(values)) if len(values) > 1 else np.zeros(1)
-            ax.plot(i + spread, values, "o", color=INPUT, alpha=0.75)
-            ax.plot([i - 0.25, i + 0.25], [values.mean()] * 2, color=INPUT)
+            ax.plot(i + spread, values, marker, color=color, alpha=0.75)
+            ax.plot([i - 0.25, i + 0.25], [values.mean()] * 2, color=color)
             at = (i + 0.28, values.mean())
             ax.annotate(f"{values.mean():.3f}", at, va="center", fontsize=12)
         ax.set_xticks(range(len(groups)), list(groups))
@@ -141,9 +141,7 @@ def shared_sets(fn, x):
 
     Measured. Returns an integer array of x's shape; numbers count up in reading order.
     """
-    rows = footprint(fn, x).reshape(x.numel(), -1).numpy()
-    numbers = {}
-    which = [numbers.setdefault(row.tobytes(), len(numbers)) for row in rows]
+    which, _ = number_rows(footprint(fn, x).reshape(x.numel(), -1))
     return np.array(which).reshape(x.shape)
 
 
@@ -170,28 +168,22 @@ def draw_cube(ax, sets):
     n, c, p = sets.shape
     right, down, back = np.array([1.0, 0]), np.array([0, -0.55]), np.array([0.5, 0.42])
     faces = (  # one corner per cell, two edges, and the numbers on that face
-        (np.zeros(2), right, down, sets[0].T, (p, c)),
-        (np.zeros(2), right, back, sets[:, :, 0], (n, c)),
-        (right * c, down, back, sets[:, -1, :], (n, p)),
+        (np.zeros(2), right, down, sets[0].T),
+        (np.zeros(2), right, back, sets[:, :, 0]),
+        (right * c, down, back, sets[:, -1, :]),
     )
-    for origin, along, across, numbers, (rows, columns) in faces:
-        polygons, colors = [], []
-        for r in range(rows):
-            for k in range(columns):
-                at = origin + along * k + across * r
-                polygons.append([at, at + along, at + along + across, at + across])
-                colors.append(set_color(numbers[r, k]))
-                for other, edge in (((r - 1, k), along), ((r, k - 1), across)):
-                    if min(other) < 0 or numbers[other] != numbers[r, k]:
-                        ax.plot(*zip(at, at + edge, strict=True), color="#1f2430", linewidth=1.8)
-            end = origin + along * columns + across * r
-            ax.plot(*zip(end, end + across, strict=True), color="#1f2430", linewidth=1.8)
-        for k in range(columns):
-            at = origin + along * k + across * rows
-            ax.plot(*zip(at, at + along, strict=True), color="#1f2430", linewidth=1.8)
-        ax.add_collection(
-            PolyCollection(polygons, facecolors=colors, edgecolors="white", linewidths=0.6)
-        )
+    for origin, along, across, numbers in faces:
+        rimmed = np.pad(numbers, 1, constant_values=-1)
+        for r, k in np.ndindex(numbers.shape[0] + 1, numbers.shape[1] + 1):
+            at, here = origin + along * k + across * r, rimmed[r + 1, k + 1]
+            if here >= 0:
+                ax.fill(
+                    *zip(at, at + along, at + along + across, at + across, strict=True),
+                    facecolor=set_color(here), edgecolor="white", linewidth=0.6,
+                )  # fmt: skip
+            for other, edge in ((rimmed[r, k + 1], along), (rimmed[r + 1, k], across)):
+                if other != here:
+                    ax.plot(*zip(at, at + edge, strict=True), color="#1f2430", linewidth=1.8)
     words = {"ha": "center", "fontsize": 12}
     ax.text(*(right * c / 2 + down * p + [0, -0.9]), "C", **words)
     ax.text(*(down * p / 2 + [-0.5, 0]), "H, W", va="center", rotation=90, **words)

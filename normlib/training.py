@@ -1,4 +1,4 @@
-"""One seeded training loop, small networks, and probes that look inside while they train."""
+"""One seeded training loop, small networks, and what their gradients are."""
 
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -6,7 +6,6 @@ from itertools import pairwise
 import torch
 from torch import nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 # Networks this small gain nothing from a second thread, and on a busy machine they lose: two
 # processes that share two cores with two threads each are several times slower.
@@ -15,17 +14,10 @@ torch.set_num_threads(1)
 
 @dataclass
 class History:
-    """What a run records. `loss`: one number per step. `accuracy`: on test data, per epoch.
-
-    Per watched layer (weights of nn.Linear and nn.Conv2d), one number per step: `mean` and `std`
-    of its outputs, `gradient` the norm of its weight's gradient.
-    """
+    """What a run records. `loss`: one number per step. `accuracy`: on test data, per epoch."""
 
     loss: list = field(default_factory=list)
     accuracy: list = field(default_factory=list)
-    mean: dict = field(default_factory=dict)
-    std: dict = field(default_factory=dict)
-    gradient: dict = field(default_factory=dict)
 
     @property
     def diverged(self):
@@ -81,14 +73,13 @@ def _he_init(layer, generator, gain=1.0):
 
 def fit(
     model, data, *, lr=0.1, epochs=5, batch_size=64, seed=0, weight_decay=0.0,
-    optimizer="sgd", rates=None, watch=False, progress=False,
+    optimizer="sgd", rates=None,
 ):  # fmt: skip
     """Train a classifier in place on a data.Split and return its History.
 
     Batches are full ones in an order set by `seed`, which also seeds torch for Dropout.
     rates: factors on the learning rate of parameters by the last part of their name, such as
     {"rho": 10}; these get no weight decay.
-    watch: record every layer's statistics and gradients. progress: show a bar over the epochs.
     Raises ValueError for an unknown optimizer, a batch larger than the data, or a name in rates
     that no parameter has.
     """
@@ -100,22 +91,19 @@ def fit(
     torch.manual_seed(seed)
     step = kinds[optimizer](_groups(model, rates or {}, lr, weight_decay))
     history = History()
-    with Watch(model if watch else nn.Identity(), history) as watching:
-        for _ in tqdm(range(epochs), desc="training", leave=False, disable=not progress):
-            model.train()
-            order = torch.randperm(len(data.x))
-            for batch in order.split(batch_size):
-                if len(batch) < batch_size:
-                    break
-                step.zero_grad()
-                loss = F.cross_entropy(model(data.x[batch]), data.y[batch])
-                loss.backward()
-                watching.gradients()
-                step.step()
-                history.loss.append(loss.item())
-            history.accuracy.append(accuracy(model, data.x_test, data.y_test))
-            if history.diverged:
+    for _ in range(epochs):
+        model.train()
+        for batch in torch.randperm(len(data.x)).split(batch_size):
+            if len(batch) < batch_size:
                 break
+            step.zero_grad()
+            loss = F.cross_entropy(model(data.x[batch]), data.y[batch])
+            loss.backward()
+            step.step()
+            history.loss.append(loss.item())
+        history.accuracy.append(accuracy(model, data.x_test, data.y_test))
+        if history.diverged:
+            break
     return history
 
 
@@ -143,36 +131,6 @@ def accuracy(model, x, y):
     share = (model(x).argmax(1) == y).float().mean().item()
     model.train(training)
     return share
-
-
-class Watch:
-    """Records the outputs and weight gradients of every linear or convolution layer."""
-
-    def __init__(self, model, history):
-        kinds = (nn.Linear, nn.Conv2d)
-        self.layers = {n: m for n, m in model.named_modules() if isinstance(m, kinds)}
-        self.history = history
-
-    def __enter__(self):
-        self.hooks = [m.register_forward_hook(self.outputs(n)) for n, m in self.layers.items()]
-        return self
-
-    def __exit__(self, *error):
-        for hook in self.hooks:
-            hook.remove()
-
-    def outputs(self, name):
-        def record(module, inputs, output):
-            if module.training:
-                std, mean = torch.std_mean(output.detach())
-                self.history.mean.setdefault(name, []).append(mean.item())
-                self.history.std.setdefault(name, []).append(std.item())
-
-        return record
-
-    def gradients(self):
-        for name, module in self.layers.items():
-            self.history.gradient.setdefault(name, []).append(module.weight.grad.norm().item())
 
 
 def gradients_by_layer(model, x, y):

@@ -4,6 +4,8 @@ The class attributes are the row of the course's master table, as in layers.py. 
 `over` is written O for the axis of outputs, I for all others.
 """
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -56,10 +58,6 @@ def weight_norm(module, name="weight", dim=0):
     return module
 
 
-def is_weight_normed(module, name="weight"):
-    return _has(module, name, WeightNorm)
-
-
 def _has(module, name, method):
     return parametrize.is_parametrized(module, name) and any(
         isinstance(p, method) for p in module.parametrizations[name]
@@ -88,7 +86,9 @@ def data_dependent_init(model, x):
     Raises ValueError, with the model unchanged, where a layer has fewer than two values per unit,
     a unit whose values are all the same, no bias, or no part in the model's output.
     """
-    layers = {m: n for n, m in model.named_modules() if is_weight_normed(m)}
+    # A copy is measured, so that the model's buffers stay as they are.
+    twin = copy.deepcopy(model)
+    layers = {m: n for n, m in twin.named_modules() if _has(m, "weight", WeightNorm)}
     if not layers:
         raise ValueError("the model has no weight-normalised layer: call weight_norm on some first")
     found = {}
@@ -119,19 +119,14 @@ def data_dependent_init(model, x):
         shape = [-1 if axis == units else 1 for axis in range(output.dim())]
         return (output - mean.view(shape)) / std.view(shape)
 
-    hooks = [layer.register_forward_hook(measure) for layer in layers]
-    kept = {name: b.clone() for name, b in model.named_buffers()}
-    try:
-        model(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for name, buffer in model.named_buffers():
-            buffer.copy_(kept[name])
+    for layer in layers:
+        layer.register_forward_hook(measure)
+    twin(x)
     unused = [layers[layer] for layer in layers if layer not in found]
     if unused:
         raise ValueError(f"the model does not use the layers {unused} on this batch")
-    for layer, (mean, std) in found.items():
+    for copied, (mean, std) in found.items():
+        layer = model.get_submodule(layers[copied])
         g = layer.parametrizations.weight.original0
         g.div_(std.view_as(g))
         layer.bias.copy_((layer.bias - mean) / std)
@@ -222,7 +217,7 @@ def convolution_norm(weight, height, width):
     return torch.linalg.matrix_norm(frequencies, ord=2).max()
 
 
-class CosineLinear(nn.Module):
+class CosineLinear(nn.Linear):
     """Cosine Normalization. Luo et al. 2017, arXiv:1702.05870, Equations 3 and 6.
 
     y = scale * <w, x> / (||w|| ||x||): a linear layer whose outputs lie in [−scale, scale].
@@ -239,10 +234,8 @@ class CosineLinear(nn.Module):
     remembers = "nothing"
 
     def __init__(self, in_features, out_features, centred=False, scale=1.0):
-        super().__init__()
-        self.in_features, self.out_features = in_features, out_features
+        super().__init__(in_features, out_features, bias=False)
         self.centred, self.scale = centred, scale
-        self.weight = nn.Parameter(nn.Linear(in_features, out_features, bias=False).weight.detach())
 
     def forward(self, x):
         if x.shape[-1] != self.in_features:
@@ -264,9 +257,7 @@ class CosineLinear(nn.Module):
         return vectors / length
 
     def extra_repr(self):
-        return (
-            f"{self.in_features}, {self.out_features}, centred={self.centred}, scale={self.scale}"
-        )
+        return f"{super().extra_repr()}, centred={self.centred}, scale={self.scale}"
 
 
 METHODS = (WeightNorm, SpectralNorm, CosineLinear)

@@ -174,3 +174,16 @@ def test_a_place_that_cannot_be_written_does_not_stop_a_claim(tmp_path, monkeypa
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(feedback, "RECORD", tmp_path / "file" / "verdicts.txt")
     assert claim("4.5-7", memory_grows=False).verdict == "refuted"
+
+
+@pytest.mark.parametrize("right", [np.int64(3), np.float32(3), torch.tensor(3), torch.tensor(3.0)])
+def test_the_right_number_may_come_as_an_array(right):
+    assert check(3, right).passed
+    assert not check(4, right).passed
+
+
+def test_check_survives_mistakes_and_inputs_of_other_kinds():
+    odd = {"double": lambda x: x.double(), "nothing": lambda x: None}
+    result = check(lambda x: x + 1, lambda x: x, inputs=[torch.randn(3)], mistakes=odd)
+    assert not result.passed
+    assert not check(lambda n, x: x, lambda n, x: n * x, inputs=[(2, torch.randn(3))]).passed

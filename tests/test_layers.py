@@ -722,7 +722,7 @@ def test_the_statistics_of_streaming_norm_by_hand():
     torch.testing.assert_close(layer(first).flatten().tolist(), [-1.0, 1.0])  # mean 4, E|c| 2
     layer(second)  # the exact mean of both batches is 6, E|c| of this batch 2
     assert layer.mean_average.flatten().tolist() == [0, 6]
-    assert layer.power_average.flatten().tolist() == [0, 2]
+    assert layer.power_average.flatten().tolist() == [1, 2]  # 1 stands for nothing seen
     layer.after_step()
     assert layer.mean_average.flatten().tolist() == [6, 0]
     y = layer(torch.tensor([[1.0]]).double())  # .7 * 6 + .3 * 1 = 4.5; E|c| .7 * 2 + .3 * 3.5
@@ -755,3 +755,27 @@ def test_streaming_norm_learns_from_single_examples_and_forgets_at_a_step():
     assert layer.batches == 0
     assert layer.updates == 1
     assert layer.mean_average[1].eq(0).all()
+
+
+@pytest.mark.parametrize("layer", [InstanceNorm, BatchInstanceNorm, SwitchableNorm])
+def test_momentum_none_keeps_the_plain_average_of_all_batches(layer):
+    settings = {"track_running_stats": True} if layer is InstanceNorm else {}
+    norm, batches = layer(3, momentum=None, **settings), torch.randn(4, 5, 3, 2, 2)
+    for x in batches:
+        norm(x)
+    torch.testing.assert_close(norm.running_mean, batches.mean((0, 1, 3, 4)))
+
+
+def test_streaming_norm_that_has_seen_nothing_leaves_the_input_alone():
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(StreamingNorm(3).eval()(x), x, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_instance_norm_writes_nothing_in_eval_mode():
+    layer = BatchInstanceNorm(3).eval()
+    with torch.no_grad():
+        layer.rho += 1
+    bounded = layer(torch.ones(2, 3, 2, 2))
+    assert layer.rho.tolist() == [2, 2, 2]
+    layer.rho.data.fill_(1)
+    torch.testing.assert_close(layer(torch.ones(2, 3, 2, 2)), bounded)

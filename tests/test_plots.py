@@ -35,7 +35,7 @@ def test_colours_of_neighbouring_sets_differ():
 
 def test_curves_show_mean_and_range():
     runs = np.array([[1.0, 2.0], [3.0, 4.0]])
-    fig = plots.curves([0, 1], {"Batch Norm": runs, "none": runs + 1}, title="t")
+    fig = plots.curves([0, 1], {"Batch Norm": runs, "without": runs + 1}, title="t")
     np.testing.assert_array_equal(fig.axes[0].lines[0].get_ydata(), [2.0, 3.0])
     assert {t.get_text() for t in fig.axes[0].texts} == {"Batch Norm", "without"}
     plt.close(fig)
@@ -46,7 +46,7 @@ def test_curves_show_mean_and_range():
 )
 def test_curves_refuse_what_they_cannot_draw(runs, says):
     with pytest.raises(ValueError, match=says):
-        plots.curves([0, 1], {"none": runs})
+        plots.curves([0, 1], {"without": runs})
     plt.close("all")
 
 
@@ -64,3 +64,19 @@ def test_a_shown_picture_has_alt_text_and_a_sentence_and_is_closed():
     assert 'alt="what it shows"' in html
     assert "<figcaption>see &quot;this&quot; &lt;b&gt;</figcaption>" in html
     assert not plt.fignum_exists(fig.number)
+
+
+def test_curves_refuses_before_it_draws():
+    before = plots.plt.get_fignums()
+    with pytest.raises(ValueError, match=r"expected shape \(seeds, 2\)"):
+        plots.curves([0, 1], {"a": np.zeros((2, 2)), "b": np.zeros((2, 3))})
+    assert plots.plt.get_fignums() == before
+
+
+def test_a_method_keeps_its_colour_and_marker_in_every_picture():
+    curve = plots.curves([0, 1], {"Group Norm": np.ones((2, 2))}).axes[0].lines[0]
+    dots = plots.strips({"t": {"Group Norm": [1.0, 2.0]}}, "y").axes[0].lines[0]
+    for line in (curve, dots):
+        assert (line.get_color(), line.get_marker()) == plots.LOOKS["Group Norm"]
+    assert len(set(plots.LOOKS.values())) >= len(plots.LOOKS) - 1  # per step is Batch Norm
+    plots.plt.close("all")

@@ -91,6 +91,7 @@ def test_eval_mode_shows_the_stored_statistics():
     layer(X)
     variant = (explorer := AxesExplorer(layer.eval(), X)).spec["methods"][0]["variants"][0]
     assert set(variant["source"]) == {"running"}
+    assert variant["formula"] == "standardise"
     assert unpacked(explorer, variant["mean"])[0] == pytest.approx(layer.running_mean[0].item())
 
 
@@ -283,6 +284,12 @@ def test_the_weight_view_finds_the_arithmetic_that_gives_the_output(formula, fn)
     assert variant["sees"]["text"][1] == (
         "This output uses 8 values: filter 1, every channel, every position."
     )
+
+
+def test_a_weight_divided_by_its_largest_singular_value_has_no_mean_to_show():
+    v = torch.randn(4, 5)
+    explorer = AxesExplorer(lambda w: w / torch.linalg.matrix_norm(w, 2), v, layout="OI")
+    assert explorer.spec["methods"][0]["variants"][0]["formula"] == "mixture"
 
 
 def test_a_weight_matrix_is_read_as_units_and_inputs():

@@ -1,4 +1,4 @@
-"""What the widgets share: their look, and numbers on their way to the browser."""
+"""What the widgets share: their look, their script, and numbers on their way to the browser."""
 
 import pathlib
 
@@ -7,9 +7,9 @@ import numpy as np
 HERE = pathlib.Path(__file__).parent
 
 
-def stylesheet(name):
-    """The common style followed by a widget's own, as one text."""
-    return "".join((HERE / f"{part}.css").read_text("utf-8") for part in ("base", name))
+def source(name, ending):
+    """The text that widgets share followed by a widget's own: its style or its script."""
+    return "".join((HERE / f"{part}.{ending}").read_text("utf-8") for part in ("base", name))
 
 
 class Packer:

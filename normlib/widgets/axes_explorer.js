@@ -1,19 +1,8 @@
 // AxesExplorer: draws footprints that Python measured. All redrawing happens here, without a
 // kernel. Left the contact sheet, right the cube and the table of tile means, below the words.
 
-const SVG = "http://www.w3.org/2000/svg";
 const QUESTIONS = ["sees", "reaches"];
 const VALUES = ["before", "after"];
-
-function make(tag, attributes = {}, ...children) {
-  const svg = ["svg", "g", "path", "rect", "text"].includes(tag);
-  const node = svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
-
-const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, key) => values[key]);
 
 function number(value) {
   if (Number.isNaN(value)) return "NaN";
@@ -152,7 +141,6 @@ function render({ model, el, signal }) {
     }),
   }));
   const on = (node, event, handler) => node.addEventListener(event, handler, { signal });
-  const focusable = { "data-lm-suppress-shortcuts": "true" };
 
   // Setting a trait redraws every view at once. It is saved at once too: a value that the kernel
   // has not been sent yet would be overwritten by the kernel's echo of the one before.
@@ -216,7 +204,7 @@ function render({ model, el, signal }) {
     make("path", { class: "nl-glass", d: cube.frame() }),
     ...[...slabs].reverse().flat(), ...cubePick,
     axisText(`${words[1]} →`, cube.left, cube.bottom + 18),
-    axisText(positions === 1 ? "" : `${words.length === 3 ? words[2] : text.cube_position} ↓`, cube.left - 8, cube.top + 14, { "text-anchor": "end" }),
+    axisText(positions === 1 ? "" : `${words.length === 3 ? words[2] : text.position} ↓`, cube.left - 8, cube.top + 14, { "text-anchor": "end" }),
     axisText(`${words[0]} ↗`, cube.left + cube.dx - 14, cube.top - cube.dy - 6, { "text-anchor": "end" }));
 
   // Table of tile means.
@@ -268,11 +256,6 @@ function render({ model, el, signal }) {
   let inside = new Uint8Array(g.cells);
   let shownValues = null, shownVariant = null;
 
-  const current = () => {
-    const method = methods[model.get("method")];
-    return method.variants[Math.min(model.get("setting"), method.variants.length - 1)];
-  };
-
   function drawValues(variant, which) {
     if (shownValues === which && (which === "before" || shownVariant === variant)) return;
     shownValues = which;
@@ -301,8 +284,8 @@ function render({ model, el, signal }) {
       length: x[cell] / size,
       mixture: NaN, // several statistics, or none: there is nothing to show
     }[variant.formula];
-    const output = variant.y[cell], known = source !== "none";
-    readout.count.textContent = variant.sees.counts[stat];
+    const output = variant.y[cell], known = source !== "none" && question === "sees";
+    readout.count.textContent = count;
     readout.mean.textContent = known ? number(mean) : "–";
     readout.std.textContent = known ? number(Math.sqrt(variance)) : "–";
     readout.x.textContent = number(x[cell]);
@@ -360,7 +343,8 @@ function render({ model, el, signal }) {
       td.classList.toggle("nl-in", inside.subarray(tile * positions, (tile + 1) * positions).some(Boolean)));
     tableTitle.textContent = text[question === "sees" ? "table" : "table_reaches"];
     drawWords(variant, cell, question, kind);
-    help.textContent = held ? text.held : text.help;
+    const keys = methods.some((m) => m.variants.length > 1) ? `${text.help} ${text.help_groups}` : text.help;
+    help.textContent = held ? text.held : keys;
   }
 
   // Walk over the sheet as it looks: across tile borders, stopping at the rim.
@@ -420,10 +404,9 @@ function render({ model, el, signal }) {
   });
 
   const events = ["cell", "method", "setting", "question", "values"].map((key) => `change:${key}`);
-  const redraw = () => draw();
-  events.forEach((event) => model.on(event, redraw));
+  events.forEach((event) => model.on(event, draw));
   signal?.addEventListener("abort", () => {
-    events.forEach((event) => model.off(event, redraw));
+    events.forEach((event) => model.off(event, draw));
   });
   draw();
 }

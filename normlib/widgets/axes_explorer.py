@@ -1,18 +1,15 @@
 """AxesExplorer: point at an output and see which inputs it uses, measured from the code."""
 
-import pathlib
-
 import anywidget
 import numpy as np
 import torch
 import traitlets
 
 from normlib import messages
-from normlib.axes import footprint, layout_of, private_copy
-from normlib.widgets._base import Packer, stylesheet
+from normlib.axes import footprint, layout_of, number_rows, private_copy
+from normlib.widgets._base import Packer, source
 
 MAX_CELLS = 4096
-HERE = pathlib.Path(__file__).parent
 
 
 class AxesExplorer(anywidget.AnyWidget):
@@ -32,8 +29,8 @@ class AxesExplorer(anywidget.AnyWidget):
     "reaches"), `values` ("before" or "after").
     """
 
-    _esm = HERE / "axes_explorer.js"
-    _css = stylesheet("axes_explorer")
+    _esm = source("axes_explorer", "js")
+    _css = source("axes_explorer", "css")
 
     spec = traitlets.Dict().tag(sync=True)
     data = traitlets.Bytes().tag(sync=True)
@@ -48,7 +45,7 @@ class AxesExplorer(anywidget.AnyWidget):
             layout = "NLC"
         layout = layout_of(x, layout)
         if layout not in messages.AXES:
-            raise ValueError(f"no words for the axes {layout!r}: use {', '.join(LAYOUTS)}")
+            raise ValueError(f"no words for the axes {layout!r}: use {', '.join(messages.AXES)}")
         if x.numel() > MAX_CELLS:
             raise ValueError(
                 f"{x.numel():,} cells of shape {tuple(x.shape)} are more than the {MAX_CELLS:,} "
@@ -78,27 +75,19 @@ class AxesExplorer(anywidget.AnyWidget):
         }
         super().__init__(spec=spec, data=packer.bytes(), **traits)
 
-    @traitlets.validate("cell")
-    def _cell_exists(self, proposal):
-        return _within(proposal["value"], int(np.prod(self.spec["shape"])), "cell")
-
-    @traitlets.validate("method")
-    def _method_exists(self, proposal):
-        return _within(proposal["value"], len(self.spec["methods"]), "method")
-
-    @traitlets.validate("setting")
-    def _setting_exists(self, proposal):
-        most = max(len(method["settings"]) for method in self.spec["methods"])
-        return _within(proposal["value"], most, "setting")
-
-
-LAYOUTS = [key for key in messages.AXES if key.isupper()]
-
-
-def _within(value, count, what):
-    if not 0 <= value < count:
-        raise traitlets.TraitError(f"{what} {value} does not exist: choose 0 to {count - 1}")
-    return value
+    @traitlets.validate("cell", "method", "setting")
+    def _exists(self, proposal):
+        name, methods = proposal["trait"].name, self.spec["methods"]
+        count = {
+            "cell": int(np.prod(self.spec["shape"])),
+            "method": len(methods),
+            "setting": max(len(method["settings"]) for method in methods),
+        }[name]
+        if not 0 <= proposal["value"] < count:
+            raise traitlets.TraitError(
+                f"{name} {proposal['value']} does not exist: choose 0 to {count - 1}"
+            )
+        return proposal["value"]
 
 
 def named_methods(methods):
@@ -141,27 +130,30 @@ def measure(name, fn, x, layout, probes, packer):
             f"{name} returns shape {tuple(y.shape)} for input {tuple(x.shape)}: "
             "the explorer shows functions that keep the shape"
         )
-    mask = mask.reshape(x.numel(), x.numel()).numpy()
-    sees, which = unique_rows(mask)
+    mask = mask.reshape(x.numel(), x.numel())
+    which, first = number_rows(mask)
+    sees = mask[first].numpy()
     eps = float(getattr(fn, "eps", 1e-5) or 0.0)
-    found = formula(x, y, sees, which, eps)
-    stats = [statistics(fn, x, row, cell, found) for row, cell in first_cells(sees, which)]
+    found = formula(x, y, sees, which, eps, affine=layout.startswith("N"))
+    stats = [statistics(fn, x, row, cell, found) for row, cell in zip(sees, first, strict=True)]
+    if all(where == "running" for *_, where in stats):
+        found = "standardise"
     return {
         "y": packer.add(y.numpy(), "f8"),
         "eps": eps,
         "formula": found,
-        "sees": describe_rows(sees, which, x.shape, layout, "uses", packer),
-        "reaches": describe_rows(*unique_rows(mask.T), x.shape, layout, "moves", packer),
+        "sees": describe_rows(mask, x.shape, layout, "uses", packer),
+        "reaches": describe_rows(mask.T, x.shape, layout, "moves", packer),
         "mean": packer.add([s[0] for s in stats], "f8"),
         "var": packer.add([s[1] for s in stats], "f8"),
         "source": [s[2] for s in stats],
     }
 
 
-def formula(x, y, sees, which, eps):
+def formula(x, y, sees, which, eps, affine):
     """Which arithmetic on each footprint gives the outputs.
 
-    "standardise" also where it does up to a weight and a bias that all examples share, and
+    "standardise" also, if `affine`, up to a weight and a bias that all examples share, and
     "mixture" where nothing fits: several statistics, or none.
     """
     whole, x, y = x, x.reshape(-1), y.reshape(-1)
@@ -176,27 +168,13 @@ def formula(x, y, sees, which, eps):
         "length": x / (square * count).sqrt(),
     }
     matching = (n for n, c in candidates.items() if torch.allclose(c, y, rtol=1e-4, atol=1e-6))
-    found = next(matching, None)
+    found = next(matching, None if affine else "mixture")
     if found is None:
         plain, output = (t.reshape(len(whole), -1) for t in (candidates["standardise"], y))
         plain, output = plain - plain.mean(0), output - output.mean(0)
         fit = (plain * output).sum(0) / plain.square().sum(0) * plain
         found = "standardise" if torch.allclose(fit, output, rtol=1e-3, atol=1e-5) else "mixture"
     return found
-
-
-def unique_rows(mask):
-    """Distinct rows of a boolean matrix, and for every row the number of its kind."""
-    packed, kinds, which = np.packbits(mask, axis=1), {}, []
-    for row in packed:
-        which.append(kinds.setdefault(row.tobytes(), len(kinds)))
-    first = {kind: i for i, kind in reversed(list(enumerate(which)))}
-    return mask[[first[kind] for kind in range(len(kinds))]], which
-
-
-def first_cells(rows, which):
-    """Pair every distinct row with the first cell that has it."""
-    return [(row, which.index(kind)) for kind, row in enumerate(rows)]
 
 
 def statistics(fn, x, row, cell, found):
@@ -211,9 +189,10 @@ def statistics(fn, x, row, cell, found):
     return values.mean().item(), values.var(unbiased=False).item(), "measured"
 
 
-def describe_rows(rows, which, shape, layout, verb, packer):
+def describe_rows(mask, shape, layout, verb, packer):
     """What the browser needs of footprints: which cells have which, its cells, its sentence."""
-    runs, offsets = [], [0]
+    which, first = number_rows(mask.contiguous())
+    rows, runs, offsets = mask[first].numpy(), [], [0]
     for row in rows:
         edges = np.flatnonzero(np.diff(row, prepend=False, append=False))
         runs.extend(edges)
@@ -254,7 +233,7 @@ def block(mask, layout):
             axis=words[axis], index=first, first=first, last=last, indices=indices
         )
     if layout.endswith("HW") and mask.shape[2:] == (len(used["H"]), len(used["W"])):
-        phrases["H"] = text["every"].format(axis=messages.AXES["positions"])
+        phrases["H"] = text["every"].format(axis=text["position"])
         del phrases["W"]
     order = "LNC" if layout == "NLC" else "OICNLHW"
     return ", ".join(phrases[axis] for axis in order if axis in phrases)

@@ -1,17 +1,9 @@
 // Flipbook: every picture is here already; a slider or button only changes which one is seen.
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
-
 function render({ model, el, signal }) {
   const { choices, frames, text } = model.get("spec");
   const data = model.get("data");
   const on = (node, event, handler) => node.addEventListener(event, handler, { signal });
-  const focusable = { "data-lm-suppress-shortcuts": "true" };
   const urls = [];
 
   const images = frames.map(({ image: [, offset, length], alt, width }) => {

@@ -3,7 +3,6 @@
 import inspect
 import io
 import itertools
-import pathlib
 
 import anywidget
 import matplotlib.pyplot as plt
@@ -11,10 +10,9 @@ import traitlets
 from tqdm.auto import tqdm
 
 from normlib import messages
-from normlib.widgets._base import Packer, stylesheet
+from normlib.widgets._base import Packer, source
 
 MAX_BYTES = 2_000_000
-HERE = pathlib.Path(__file__).parent
 
 
 class Flipbook(anywidget.AnyWidget):
@@ -31,8 +29,8 @@ class Flipbook(anywidget.AnyWidget):
     when the pictures are larger than 2 MB together. `index` holds the chosen positions.
     """
 
-    _esm = HERE / "flipbook.js"
-    _css = stylesheet("flipbook")
+    _esm = source("flipbook", "js")
+    _css = source("flipbook", "css")
 
     spec = traitlets.Dict().tag(sync=True)
     data = traitlets.Bytes().tag(sync=True)
@@ -68,7 +66,10 @@ class Flipbook(anywidget.AnyWidget):
                 {
                     "name": name,
                     "values": [str(value) for value in values],
-                    "slider": all(is_number(value) for value in values),
+                    "slider": all(
+                        isinstance(value, (int, float)) and not isinstance(value, bool)
+                        for value in values
+                    ),
                 }
                 for name, values in choices.items()
             ],
@@ -86,10 +87,6 @@ class Flipbook(anywidget.AnyWidget):
         ):
             raise traitlets.TraitError(f"index {index} does not exist: sizes are {sizes}")
         return index
-
-
-def is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def describe(setting):

@@ -1,19 +1,10 @@
 // Predict: choose, lock, then see. What was measured is put on the page only after locking.
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
-
-const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, key) => values[key]);
 let groups = 0;
 
 function render({ model, el, signal }) {
   const text = model.get("text"), options = model.get("options");
   const on = (node, event, handler) => node.addEventListener(event, handler, { signal });
-  const focusable = { "data-lm-suppress-shortcuts": "true" };
   const group = `nl-predict-${(groups += 1)}-${Math.random().toString(36).slice(2)}`;
 
   const rows = options.map((option, i) => {

@@ -1,14 +1,10 @@
 """Predict: say what will happen, lock it, and only then see what does."""
 
-import pathlib
-
 import anywidget
 import traitlets
 
 from normlib import messages
-from normlib.widgets._base import stylesheet
-
-HERE = pathlib.Path(__file__).parent
+from normlib.widgets._base import source
 
 
 class Predict(anywidget.AnyWidget):
@@ -24,8 +20,8 @@ class Predict(anywidget.AnyWidget):
     Traits: `choice` (index or -1), `locked`, `answer` (index or -1).
     """
 
-    _esm = HERE / "predict.js"
-    _css = stylesheet("predict")
+    _esm = source("predict", "js")
+    _css = source("predict", "css")
 
     question = traitlets.Unicode().tag(sync=True)
     options = traitlets.List(traitlets.Unicode()).tag(sync=True)
