@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from normlib.layers import (
     InstanceNorm,
     LayerNorm,
     MeanOnlyBatchNorm,
+    Norm,
     StreamingNorm,
     SwitchableNorm,
 )
@@ -779,3 +782,11 @@ def test_batch_instance_norm_writes_nothing_in_eval_mode():
     assert layer.rho.tolist() == [2, 2, 2]
     layer.rho.data.fill_(1)
     torch.testing.assert_close(layer(torch.ones(2, 3, 2, 2)), bounded)
+
+
+def test_the_readmes_example_of_a_new_method_works():
+    text = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    scope = {"Norm": Norm}
+    exec(re.search(r"```python\n(class RMSNorm.*?)```", text, re.S)[1], scope)
+    x = torch.randn(4, 6)
+    torch.testing.assert_close(scope["RMSNorm"](6)(x), nn.RMSNorm(6, eps=1e-5)(x))
