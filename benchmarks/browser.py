@@ -3,11 +3,12 @@
 import pathlib
 import statistics
 import tempfile
+import time
 
 import nbformat
 from playwright.sync_api import sync_playwright
 
-from tests.browser.lab import CHROMIUM_FLAGS, Lab, chromium, server
+from tests.browser.lab import CHROMIUM_FLAGS, KERNEL, Lab, chromium, server
 
 CELLS = {
     "explorer": """
@@ -115,6 +116,7 @@ def measure():
         if errors:
             raise RuntimeError(errors)
         yield from compare(lab)
+        yield from endure(lab)
         browser.close()
 
 
@@ -144,6 +146,42 @@ def compare(lab):
         yield f"{name}: median", f"{median:.1f} ms", f"<= {2 * floor:.1f} ms (2x the floor)"
         yield f"{name}: 95th percentile", f"{p95:.1f} ms", "<= 50 ms"
         yield f"{name}: faster than voxels", f"{voxels[0] / median:.0f}x", ">= 80x"
+
+
+def endure(lab, seconds=30):
+    """Drag over the explorer and flip pictures without a pause: what is left behind?"""
+    page = lab.page
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable")
+
+    def count():
+        devtools.send("HeapProfiler.collectGarbage")
+        found = devtools.send("Performance.getMetrics")["metrics"]
+        return {m["name"]: m["value"] for m in found}
+
+    lab.cell("flipbook")
+    lab.cell("explorer")
+    box = page.locator(".nl-sheet").bounding_box()
+    before, end, moves = count(), time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        for i in range(50):
+            at = (moves * 7 + i * 13) % 400
+            page.mouse.move(box["x"] + 80 + at % 350, box["y"] + 50 + at * 0.6)
+        page.keyboard.press("]")
+        moves += 50
+    start = time.monotonic()
+    page.wait_for_function(f"{KERNEL}.status === 'idle'", timeout=60_000)
+    backlog = (time.monotonic() - start) * 1e3
+    after = count()
+    yield (
+        f"dragging {seconds} s, {moves} moves: kernel idle again after",
+        f"{backlog:.0f} ms",
+        "no backlog",
+    )
+    heap = (after["JSHeapUsedSize"] - before["JSHeapUsedSize"]) / 1e6
+    yield "the same: growth of the page's heap", f"{heap:+.1f} MB", "flat"
+    for what, key in {"DOM nodes": "Nodes", "event listeners": "JSEventListeners"}.items():
+        yield f"the same: growth of {what}", f"{after[key] - before[key]:+.0f}", "flat"
 
 
 def focus_handle(lab, cell):

@@ -1,5 +1,5 @@
 """normlib: the helper package of the interactive course on normalization in deep learning.
 
-Read it from the ground up: axes (statistics and footprints), layers, data, training, plots,
-feedback, widgets. Each module imports only from those before it.
+Read it from the ground up: messages and axes (statistics and footprints); layers, weights, data
+and training; plots, feedback and widgets; environment. A module imports only from those before it.
 """

@@ -26,7 +26,7 @@ LOOKS = {  # of a method: colour, marker
     "Batch Renorm": ("#8c6d00", "p"),
     "Batch-Instance Norm": ("#3b4fb8", "h"),
     "Switchable Norm": ("#b3261e", "X"),
-    "mean-only Batch Norm": ("#56a0d3", ">"),
+    "mean-only Batch Norm": ("#1f2430", ">"),
     "noisy Batch Norm": ("#56a0d3", "P"),
     "Batch Norm, shared": ("#4a7c1f", "P"),
     "moving average": ("#1f2430", "x"),

@@ -11,7 +11,9 @@ function fit(slide) {
   const fits = (zoom) => {
     inner.style.zoom = zoom;
     inner.style.maxWidth = `${(WIDTH * scale) / zoom}px`;
-    return inner.getBoundingClientRect().height <= room && inner.scrollWidth <= inner.clientWidth + 1;
+    const cut = (box) => box.scrollWidth > box.clientWidth + 1;
+    const wide = cut(inner) || (zoom > 0.8 && [...inner.querySelectorAll("pre")].some(cut));
+    return inner.getBoundingClientRect().height <= room && !wide;
   };
   let [low, high] = [SMALLEST, LARGEST * Math.max(scale, 0.7)];
   if (fits(high)) return;
