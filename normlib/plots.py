@@ -116,7 +116,12 @@ def strips(panels, ylabel, figsize=None):
             ax.plot(i + spread, values, marker, color=color, alpha=0.75)
             ax.plot([i - 0.25, i + 0.25], [values.mean()] * 2, color=color)
             at = (i + 0.28, values.mean())
-            ax.annotate(f"{values.mean():.3f}", at, va="center", fontsize=12)
+            paper = {
+                "facecolor": "white",
+                "edgecolor": "none",
+                "pad": 1,
+            }  # over a line at that height
+            ax.annotate(f"{values.mean():.3f}", at, va="center", fontsize=12, bbox=paper)
         ax.set_xticks(range(len(groups)), list(groups))
         ax.tick_params(axis="x", labelsize=12)
         ax.set(title=title, xlim=(-0.5, len(groups) - 0.2))
