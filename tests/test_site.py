@@ -8,6 +8,7 @@ import nbformat
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from tests.conftest import EXECUTED, NOTEBOOKS
 from website import build
@@ -122,6 +123,13 @@ def opened(browser, site):
         context.close()
 
 
+def follows_the_pointer(page):
+    """Whether the explorer names the cell that the pointer is over, at any zoom of the page."""
+    for number in (1, 2):
+        page.locator(".nl-cell").nth(number).hover()
+        expect(page.locator(".nl-where").first).to_have_text(re.compile(rf"\b{number}\b"))
+
+
 def violations(page):
     """What axe calls serious or critical."""
     return [
@@ -199,6 +207,7 @@ def test_widgets_live_on_slides(opened, site, subtests):
             page.keyboard.press("ArrowRight")  # the figure's own key now
             assert page.locator(".nl-where").first.inner_text() != before
             assert page.locator("#place").inner_text() == place
+            follows_the_pointer(page)
             page.keyboard.press("PageDown")
             assert page.locator("#place").inner_text() != place
 
@@ -242,6 +251,7 @@ def test_widgets_answer_to_keys_and_show_the_numbers_of_the_notebook(opened, sit
             before = page.locator(".nl-where").first.inner_text()
             page.keyboard.press("ArrowRight")
             assert page.locator(".nl-where").first.inner_text() != before
+            follows_the_pointer(page)
 
             picture = page.locator("img.nl-shown").first
             alt = picture.get_attribute("alt")
