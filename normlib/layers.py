@@ -31,8 +31,15 @@ class _Normalize(torch.autograd.Function):
     def forward(x, weight, bias, axes, eps):
         mean = x.mean(axes, keepdim=True)
         y = x - mean
-        var = y.mul_(y).mean(axes, keepdim=True)
-        y.copy_(x).sub_(mean).mul_((var + eps).rsqrt())  # again, in memory that is there already
+        # Squares are summed over positions first: they lie side by side in memory.
+        inner = [axis for axis in axes if axis > 1] or list(axes)
+        square = torch.linalg.vector_norm(y, dim=inner, keepdim=True).square()
+        outer = [axis for axis in axes if axis not in inner]
+        var = _sum(square, outer) * (mean.numel() / x.numel())
+        scale = (var + eps).rsqrt()
+        if weight is not None and weight.numel() * len(x) < x.numel():  # few numbers: together
+            scale, weight = scale * weight, None
+        y.mul_(scale)
         y = y if weight is None else y.mul_(weight)
         return y if bias is None else y.add_(bias), mean, var
 
@@ -58,8 +65,12 @@ class _Normalize(torch.autograd.Function):
         level = grad_mean / count - rstd * level
         slope = grad_var * (2 / count) - rstd**3 * slope
         scale = rstd if weight is None else rstd * weight
+        if torch.is_grad_enabled():  # this very computation is to be differentiated
+            grad_x = torch.addcmul(torch.addcmul(level, c, slope), grad, scale)
+        else:  # the same in the memory of c
+            grad_x = c.mul_(slope).add_(level).addcmul_(grad, scale)
         return (
-            torch.addcmul(torch.addcmul(level, c, slope), grad, scale),
+            grad_x,
             None if weight is None else (product_sum * rstd).sum_to_size(weight.shape),
             None if ctx.bias_shape is None else grad_sum.sum_to_size(ctx.bias_shape),
             None,
