@@ -63,7 +63,7 @@ def hub(folder):
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_for(lambda: requests.get(f"{address}/hub/api").ok, "the hub to start", 60)
+        wait_for(lambda: requests.get(f"{address}/hub/api").ok, "the hub to start", 120)
         yield address, password
     except Exception as error:
         error.add_note((folder / "hub.log").read_text()[-3000:])
@@ -93,7 +93,7 @@ class Student:
 
     def __init__(self, address, name):
         self.address, self.name, self.web = address, name, requests.Session()
-        self.server = f"{address}/user/{name}"
+        self.server, self.socket = f"{address}/user/{name}", None
 
     def log_in(self, password):
         page = self.web.get(f"{self.address}/hub/login")
@@ -155,6 +155,12 @@ class Student:
                 if process.environ().get("JUPYTERHUB_USER") == self.name:
                     yield process
 
+    def leave(self):
+        """Close the connections to the kernel and to the hub."""
+        if self.socket is not None:
+            self.socket.close()
+        self.web.close()
+
     def memory(self):
         """Peak resident bytes, and bytes now with shared pages divided among their users."""
         peak = share = 0
@@ -192,7 +198,12 @@ def classroom(count, notebook):
             (folder / "home" / name).mkdir(parents=True)
             shutil.copy(notebook, folder / "home" / name)
         with hub(folder) as (address, password):
-            yield [Student(address, name) for name in names], password
+            students = [Student(address, name) for name in names]
+            try:
+                yield students, password
+            finally:
+                for student in students:
+                    student.leave()
 
 
 def lose_a_kernel(students, name):
