@@ -223,8 +223,10 @@ def test_pages_show_the_numbers_of_the_executed_notebook(opened, executed, subte
                 for output in cell.get("outputs", []):
                     if output.output_type == "stream" and output.name == "stdout":
                         assert " ".join(output.text.split()) in whole
-            states = notebook.metadata.widgets[build.WIDGETS].state.values()
-            entry = next(s for s in states if "AxesExplorer" in s.state.get("_anywidget_id", ""))
+            states = notebook.metadata.widgets[build.WIDGETS].state
+            bundles = [o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])]
+            shown = [states[d[build.VIEW]["model_id"]] for d in bundles if build.VIEW in d]
+            entry = next(s for s in shown if "AxesExplorer" in s.state.get("_anywidget_id", ""))
             data = base64.b64decode(entry.buffers[0]["data"])
             shown = entry.state.spec.methods[entry.state.method].variants[entry.state.setting]
             _, offset, count = shown.y
