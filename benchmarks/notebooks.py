@@ -5,7 +5,7 @@ import time
 import nbformat
 from nbclient import NotebookClient
 
-from tests.conftest import NOTEBOOKS
+from website.build import NOTEBOOKS
 
 # Linux's own record of this process; ru_maxrss would count the parent's memory too.
 PEAK = "print(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])"

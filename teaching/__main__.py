@@ -6,9 +6,10 @@ import sys
 import nbformat
 
 from teaching.exercises import assignment
+from website.build import NOTEBOOKS
 
 out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "_assignment")
-for path in sorted((pathlib.Path(__file__).parent.parent / "notebooks").glob("*.ipynb")):
+for path in NOTEBOOKS:
     folder = out / "source" / path.stem
     folder.mkdir(parents=True, exist_ok=True)
     nbformat.write(assignment(nbformat.read(path, as_version=4)), folder / path.name)

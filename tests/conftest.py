@@ -1,7 +1,6 @@
 """Settings for all tests: one seed, pictures without a window, and the browser's fixtures."""
 
 import os
-import pathlib
 import tempfile
 
 # Before Jupyter and normlib are imported: verdicts of test runs are not those of this machine.
@@ -14,9 +13,7 @@ import torch
 from tests.browser.lab import CHROMIUM_FLAGS, chromium
 
 matplotlib.use("agg")
-ROOT = pathlib.Path(__file__).parent.parent
 NO_BROWSER = "no Chromium or Chrome on this machine: browser tests cannot run"
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXECUTED = {}  # path: notebook with its outputs, filled by test_notebooks for test_site
 
 

@@ -13,7 +13,7 @@ import torch
 
 from normlib import feedback
 from teaching.exercises import exercises
-from tests.conftest import NOTEBOOKS
+from website.build import NOTEBOOKS
 
 MUTANTS = 12  # of every exercise
 OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div)

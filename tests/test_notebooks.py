@@ -16,7 +16,8 @@ from nbclient import NotebookClient
 
 from normlib.feedback import ledger
 from teaching.exercises import exercises
-from tests.conftest import EXECUTED, NOTEBOOKS
+from tests.conftest import EXECUTED
+from website.build import NOTEBOOKS
 
 IDS = [path.stem for path in NOTEBOOKS]
 

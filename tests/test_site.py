@@ -10,8 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.conftest import EXECUTED, NOTEBOOKS
+from tests.conftest import EXECUTED
 from website import build
+from website.build import NOTEBOOKS
 
 
 def test_formulas_become_mathml_and_links_lead_to_pages():

@@ -15,7 +15,7 @@ import pytest
 from benchmarks import classroom
 from teaching.exercises import POINTS, assignment, exercises
 from tests.browser.lab import TOKEN, Lab, server
-from tests.conftest import NOTEBOOKS, ROOT
+from website.build import NOTEBOOKS, ROOT
 
 IDS = [path.stem for path in NOTEBOOKS]
 LAYER_NORM = ROOT / "notebooks" / "04_2_layer_normalization.ipynb"

@@ -51,7 +51,12 @@ class NotebookError(Exception):
 def execute(path):
     """Run a notebook in a fresh kernel. Raises NotebookError with the cell that failed."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}})
+    client = NotebookClient(
+        notebook,
+        timeout=300,
+        resources={"metadata": {"path": path.parent}},
+        extra_arguments=["--log-level=ERROR"],
+    )
     with client.setup_kernel():
         for index, cell in enumerate(notebook.cells):
             try:

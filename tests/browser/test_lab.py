@@ -9,7 +9,7 @@ import torch
 from playwright.sync_api import expect
 
 from tests.browser.lab import KERNEL, Lab, server
-from tests.conftest import NOTEBOOKS
+from website.build import NOTEBOOKS
 
 pytestmark = pytest.mark.browser
 
