@@ -188,6 +188,12 @@ def test_flipbook_takes_alt_text_from_a_function():
     assert [f["alt"] for f in book.spec["frames"]] == ["a bar of 1", "a bar of 2"]
 
 
+def test_flipbook_shows_names_as_words():
+    book = Flipbook(lambda batch_size: draw(batch_size), alt="A bar.", batch_size=[1])
+    assert book.spec["choices"][0]["name"] == "batch size"
+    assert book.spec["frames"][0]["alt"] == "A bar. batch size = 1"
+
+
 def noise(seed):
     fig, ax = plt.subplots(figsize=(8, 8))
     ax.imshow(np.random.default_rng(seed).random((600, 600, 3)), interpolation="nearest")
@@ -206,7 +212,7 @@ def fails_at_zero(height, color):
         (lambda: Flipbook(noise, seed=range(9)), r"9 pictures of about \d+ kB are more than 2 MB"),
         (
             lambda: Flipbook(fails_at_zero, height=[1, 0], color=["red"]),
-            r"draw\(height = 0, color = red\) failed: ZeroDivisionError",
+            r"draw\(height=0, color='red'\) failed: ZeroDivisionError",
         ),
         (lambda: Flipbook(lambda height: None, height=[1]), "return fig"),
     ],

@@ -21,7 +21,8 @@ class Flipbook(anywidget.AnyWidget):
     draw: a function of the choices that returns a matplotlib figure.
     alt: what the picture shows, for readers who cannot see it: a function of the same choices
         that returns a sentence, or a sentence for all. Left out: draw's docstring.
-    choices: the values of each argument. Numbers become a slider, anything else buttons.
+    choices: the values of each argument. Numbers become a slider, anything else buttons; the
+        name of the argument is shown with spaces for underscores.
 
     >>> Flipbook(lambda lr, norm: plot_run(lr, norm), lr=[0.01, 0.1, 1.0], norm=["none", "batch"])
 
@@ -64,7 +65,7 @@ class Flipbook(anywidget.AnyWidget):
         spec = {
             "choices": [
                 {
-                    "name": name,
+                    "name": name.replace("_", " "),
                     "values": [str(value) for value in values],
                     "slider": all(
                         isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -90,9 +91,10 @@ class Flipbook(anywidget.AnyWidget):
 
 
 def describe(setting):
-    """ "lr = 0.1, depth = 4" for {"lr": 0.1, "depth": 4}."""
+    """ "batch size = 4, lr = 0.1" for {"batch_size": 4, "lr": 0.1}."""
     form = messages.FLIPBOOK["setting"]
-    return ", ".join(form.format(name=name, value=value) for name, value in setting.items())
+    words = {name.replace("_", " "): value for name, value in setting.items()}
+    return ", ".join(form.format(name=name, value=value) for name, value in words.items())
 
 
 def frame(draw, setting):
@@ -107,9 +109,8 @@ def frame(draw, setting):
         buffer = io.BytesIO()
         figure.savefig(buffer, format="webp", dpi=130, pil_kwargs={"lossless": True})
     except Exception as error:
-        raise ValueError(
-            f"draw({describe(setting)}) failed: {type(error).__name__}: {error}"
-        ) from error
+        call = ", ".join(f"{name}={value!r}" for name, value in setting.items())
+        raise ValueError(f"draw({call}) failed: {type(error).__name__}: {error}") from error
     finally:
         for number in set(plt.get_fignums()) - before:
             plt.close(number)
