@@ -199,24 +199,6 @@ def spectral_norm(module, name="weight", n_power_iterations=1, dim=None, eps=1e-
     return module
 
 
-def convolution_norm(weight, height, width):
-    """The largest factor by which a convolution can lengthen an image: its true spectral norm.
-
-    weight: (C_out, C_in, kh, kw), stride 1, periodic borders, images of height x width. The
-    Fourier transform turns the convolution into one small matrix per frequency, and the largest
-    singular value of all of them is the norm: Sedghi, Gupta & Long 2019, arXiv:1805.10408.
-    With zero padding the norm is at most this, for a kernel of odd size. Raises ValueError for a
-    kernel larger than the image.
-    """
-    if weight.dim() != 4 or weight.shape[2] > height or weight.shape[3] > width:
-        raise ValueError(
-            f"expected a kernel (C_out, C_in, kh, kw) within {height} x {width} pixels, got "
-            f"{tuple(weight.shape)}"
-        )
-    frequencies = torch.fft.fft2(weight, s=(height, width)).permute(2, 3, 0, 1)
-    return torch.linalg.matrix_norm(frequencies, ord=2).max()
-
-
 class CosineLinear(nn.Linear):
     """Cosine Normalization. Luo et al. 2017, arXiv:1702.05870, Equations 3 and 6.
 

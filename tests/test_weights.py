@@ -11,7 +11,6 @@ from torch.nn.utils import parametrizations, parametrize
 from normlib.weights import (
     METHODS,
     CosineLinear,
-    convolution_norm,
     data_dependent_init,
     spectral_norm,
     weight_norm,
@@ -269,32 +268,6 @@ def test_what_spectral_norm_refuses():
     done = spectral_norm(nn.Linear(3, 3))
     with pytest.raises(ValueError, match="SpectralNorm already"):
         spectral_norm(done)
-
-
-@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (2, 5, 3, 1), (3, 2, 2, 2)])
-def test_the_norm_of_a_convolution_is_that_of_its_whole_matrix(shape):
-    weight = torch.randn(shape, dtype=torch.float64)
-    height, width = 5, 4
-
-    def convolve(image):
-        rows, columns = shape[2] - 1, shape[3] - 1
-        padded = nn.functional.pad(image[None], (0, columns, 0, rows), mode="circular")
-        return nn.functional.conv2d(padded, weight)[0].flatten()
-
-    basis = torch.eye(shape[1] * height * width, dtype=torch.float64)
-    matrix = torch.stack([convolve(e.view(shape[1], height, width)) for e in basis], 1)
-    norm = convolution_norm(weight, height, width)
-    torch.testing.assert_close(norm, torch.linalg.svdvals(matrix)[0])
-    reshaped = torch.linalg.matrix_norm(weight.flatten(1), 2)
-    assert reshaped <= norm * (1 + 1e-9)
-    assert norm <= reshaped * (shape[2] * shape[3]) ** 0.5 * (1 + 1e-9)
-
-
-def test_a_kernel_larger_than_the_image_has_no_norm():
-    with pytest.raises(ValueError, match="within 2 x 5"):
-        convolution_norm(torch.ones(1, 1, 3, 3), 2, 5)
-    with pytest.raises(ValueError, match="kernel"):
-        convolution_norm(torch.ones(3, 3), 5, 5)
 
 
 def test_centred_cosines_are_numpys_correlations():
