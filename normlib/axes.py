@@ -8,6 +8,7 @@ them, "NLC" for tokens as Transformers see them. `over` names the axes to averag
 
 import copy
 import functools
+import numbers
 import re
 import types
 
@@ -26,13 +27,7 @@ def layout_of(x, layout=None):
     Raises TypeError for anything that is not a floating-point tensor, and ValueError where the
     rank does not fit the layout or does not determine it.
     """
-    if not isinstance(x, torch.Tensor):
-        raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}: use torch.as_tensor(x)")
-    if not x.is_floating_point():
-        raise TypeError(
-            f"expected a floating-point tensor, got {x.dtype}: a mean of integers is not an "
-            "integer, so convert first with x.float()"
-        )
+    check_floating(x)
     layout = layout or LAYOUTS.get(x.dim())
     if layout is None and x.dim() == 3:
         raise ValueError(
@@ -43,6 +38,17 @@ def layout_of(x, layout=None):
         expected = f"{len(layout)} axes ({', '.join(layout)})" if layout else "2 to 4 axes"
         raise ValueError(f"expected {expected}, got shape {tuple(x.shape)} with {x.dim()}")
     return layout
+
+
+def check_floating(x):
+    """Raise TypeError for anything that is not a floating-point tensor."""
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}: use torch.as_tensor(x)")
+    if not x.is_floating_point():
+        raise TypeError(
+            f"expected a floating-point tensor, got {x.dtype}: a mean of integers is not an "
+            "integer, so convert first with x.float()"
+        )
 
 
 def dims(over, layout):
@@ -102,7 +108,7 @@ def split_groups(x, groups, layout):
 
 def check_groups(groups, channels):
     """Raise ValueError unless `channels` can be split into so many equal groups."""
-    if not isinstance(groups, int) or groups not in divisors(channels):
+    if not isinstance(groups, numbers.Integral) or groups not in divisors(channels):
         raise ValueError(
             f"{channels} channels cannot be split into {groups} equal groups: choose a divisor "
             f"of {channels} {divisors(channels)}"
@@ -120,7 +126,7 @@ def normalize(x, over="NHW", *, eps=1e-5, layout=None, groups=1):
     x: floating point, (N, C), (N, C, H, W), or rank 3 with its layout named. Same shape out.
     groups: compute the statistics inside each of so many groups of consecutive channels.
     Raises TypeError for integers; ValueError for a wrong rank or axis, groups that do not divide
-    the channels, and a negative eps.
+    the channels, a single value per statistic, and a negative eps.
 
     >>> x = torch.randn(8, 6, 4, 4)
     >>> batch_norm = normalize(x, over="NHW")
@@ -134,6 +140,11 @@ def normalize(x, over="NHW", *, eps=1e-5, layout=None, groups=1):
     wide = x.float() if x.element_size() < 4 else x  # a square of half precision soon overflows
     split, layout = split_groups(wide, groups, layout)
     mean, var = moments(split, over, layout=layout)
+    if x.numel() < 2 * mean.numel():
+        raise ValueError(
+            f"averaging {tuple(x.shape)} over {over} leaves one value per statistic, and that is "
+            "its own mean: every output would be 0"
+        )
     return ((split - mean) / (var + eps).sqrt()).reshape(x.shape).to(x.dtype)
 
 
@@ -160,9 +171,9 @@ def footprint(fn, x, *, at=None, probes=3):
         for _ in range(max(probes, 1)):
             leaf = torch.randn(x.shape, generator=generator, dtype=torch.float64)
             leaf = (leaf if probes else x.detach().double().clone()).requires_grad_()
-            y = probe(leaf)
-            if not isinstance(y, torch.Tensor):
-                raise TypeError(f"the function returned {_kind(y)}, not a tensor")
+            y = probe(leaf.clone())  # the function may write into its input
+            if not isinstance(y, torch.Tensor) or y.is_complex():
+                raise TypeError(f"the function returned {_kind(y)}, not a tensor of real numbers")
             if not y.requires_grad:
                 raise ValueError(
                     "the output has no gradient to follow: compute it from the input with torch "
@@ -176,8 +187,8 @@ def footprint(fn, x, *, at=None, probes=3):
                 raise ValueError(f"at={at} is not the index of one output of {tuple(y.shape)}")
             out = y if at is None else y[tuple(at)]
             size = _jacobian(out, leaf).abs()
-            # More than rounding error; NaN counts as dependence.
-            mask = mask | ~(size <= 1e-12 * size.nan_to_num().max())
+            # More than rounding error; NaN and infinity count as dependence.
+            mask = mask | ~(size <= 1e-12 * size.nan_to_num(posinf=0.0).max())
     return mask.reshape(*out.shape, *x.shape)
 
 
@@ -222,7 +233,9 @@ def private_copy(value, seen=None):
     if id(value) in seen:
         return seen[id(value)]
     if isinstance(value, nn.Module):
-        result = copy.deepcopy(value).double()
+        kept = [t for m in value.modules() for t in vars(m).values() if torch.is_tensor(t)]
+        memo = {id(t): t.detach() for t in kept if not t.is_leaf}  # these refuse to be copied
+        result = copy.deepcopy(value, memo).double()
     elif isinstance(value, torch.Tensor):
         result = value.detach().clone()
         result = result.double() if result.is_floating_point() else result
@@ -235,10 +248,13 @@ def private_copy(value, seen=None):
         args = [private_copy(a, seen) for a in value.args]
         kwargs = {k: private_copy(v, seen) for k, v in value.keywords.items()}
         result = functools.partial(private_copy(value.func, seen), *args, **kwargs)
-    elif type(value) in (list, tuple):
-        result = type(value)(private_copy(v, seen) for v in value)
-    elif type(value) is dict:
-        result = {k: private_copy(v, seen) for k, v in value.items()}
+    elif isinstance(value, (list, tuple)):
+        parts = [private_copy(v, seen) for v in value]
+        result = value._make(parts) if hasattr(value, "_make") else type(value)(parts)
+    elif isinstance(value, dict):
+        result = copy.copy(value)
+        for key, part in value.items():
+            result[key] = private_copy(part, seen)
     elif isinstance(value, types.FunctionType) and not _LIBRARY.match(value.__module__ or ""):
         code, scope = value.__code__, dict(value.__globals__)
         cells = tuple(types.CellType() for _ in code.co_freevars)

@@ -79,7 +79,7 @@ def _same_value(a, b):
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, numbers) and isinstance(b, numbers):
-        return a == b or (isinstance(b, float) and b - 1e-3 <= a <= b + 1e-3)
+        return a == b or (float in (type(a), type(b)) and b - 1e-3 <= a <= b + 1e-3)
     if isinstance(a, str) and isinstance(b, str):
         return a.strip().lower() == b.strip().lower()
     return type(a) is type(b) and not isinstance(a, torch.Tensor) and bool(a == b)
@@ -252,7 +252,7 @@ def claim(id, **measured):
 def _measurement(id, name, value):
     """A condition's outcome and its numbers; numpy's and torch's booleans count as booleans."""
     outcome, numbers = value if isinstance(value, tuple) else (value, "")
-    outcome = outcome.item() if hasattr(outcome, "item") else outcome
+    outcome = outcome.item() if getattr(outcome, "ndim", None) == 0 else outcome
     if not isinstance(outcome, bool):
         raise ValueError(f"claim {id}: {name} must be True or False, got {outcome!r}")
     return outcome, numbers

@@ -6,6 +6,7 @@ it acts on, the axes it averages over, the statistic, what it learns, what it re
 """
 
 import inspect
+import numbers
 
 import torch
 from torch import nn
@@ -57,7 +58,7 @@ class _Normalize(torch.autograd.Function):
         like = [1] * x.dim() if weight is None else [1] * (x.dim() - weight.dim()) + [*weight.shape]
         inner = [axis for axis in ctx.axes if like[axis] == 1]
         outer = [axis for axis in ctx.axes if like[axis] != 1]
-        grad_sum, product_sum = _sum(grad, inner), _sum(grad * c, inner)
+        grad_sum, product_sum = _sum(grad, inner), _sum_products(grad, c, inner)
         weighted = (grad_sum, product_sum) if weight is None else (
             grad_sum * weight, product_sum * weight
         )  # fmt: skip
@@ -80,6 +81,15 @@ class _Normalize(torch.autograd.Function):
 
 def _sum(x, axes):
     return x.sum(axes, keepdim=True) if axes else x
+
+
+def _sum_products(a, b, axes):
+    """(a * b) summed over axes; where those are the last ones, without a tensor of products."""
+    last = [axis for axis in range(a.dim()) if {*range(axis, a.dim())} <= {*axes}]
+    if not last:
+        return _sum(a * b, axes)
+    sums = torch.linalg.vecdot(a.flatten(last[0]), b.flatten(last[0]))
+    return _sum(sums[(..., *[None] * len(last))], [axis for axis in axes if axis not in last])
 
 
 class _Centre(torch.autograd.Function):
@@ -159,9 +169,11 @@ class Norm(nn.Module):
 
     def check_shape(self, x):
         if x.shape[1] != self.num_features:
+            last = x.shape[-1] == self.num_features
             raise ValueError(
                 f"{type(self).__name__} was made for {self.num_features} channels, but axis 1 of "
-                f"the input {tuple(x.shape)} has {x.shape[1]}: make the layer with {x.shape[1]}"
+                f"the input {tuple(x.shape)} has {x.shape[1]}: "
+                + ("move them there, x.movedim(-1, 1)" if last else f"make it with {x.shape[1]}")
             )
 
     def align(self, parameter, x):
@@ -189,9 +201,10 @@ class Norm(nn.Module):
         return _Normalize.apply(x, weight, bias, axes, self.eps)
 
     def check_count(self, x, axes):
-        if x.numel() < 2 * torch.Size(n for i, n in enumerate(x.shape) if i not in axes).numel():
+        statistics = torch.Size(n for i, n in enumerate(x.shape) if i not in axes).numel()
+        if x.numel() < 2 * max(statistics, 1):
             raise ValueError(
-                f"{type(self).__name__} expected more than 1 value per statistic in training, got "
+                f"{type(self).__name__} expected more than 1 value per statistic, got "
                 f"input size {tuple(x.shape)}: one value is its own mean, so every output would be "
                 "the bias. Use more examples or positions per statistic"
             )
@@ -329,7 +342,7 @@ class LayerNorm(Norm):
     layouts = ("NC", "NLC", "NCHW")
 
     def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True):
-        if isinstance(normalized_shape, int):
+        if isinstance(normalized_shape, numbers.Integral):
             normalized_shape = (normalized_shape,)
         shape = tuple(normalized_shape)
         if not 1 <= len(shape) <= 3:
@@ -555,7 +568,7 @@ class SwitchableNorm(PooledNorm):
         self.var_weight = nn.Parameter(torch.ones(len(pools)))
 
     def normalize(self, x, layout, weight, bias):
-        positions = x[0, 0].numel()
+        positions = x.shape[2:].numel()
         if positions < 2 and "IN" in self.pools:
             raise ValueError(
                 f"SwitchableNorm got {tuple(x.shape)}, where Instance Norm would have one value "

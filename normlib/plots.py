@@ -144,9 +144,13 @@ def tiles(values, title, vmax):
 def shared_sets(fn, x):
     """Number the outputs of fn(x) by footprint: outputs with the same number share a statistic.
 
-    Measured. Returns an integer array of x's shape; numbers count up in reading order.
+    Measured. Returns an integer array of x's shape; numbers count up in reading order. Raises
+    ValueError for a function that does not keep the shape.
     """
-    which, _ = number_rows(footprint(fn, x).reshape(x.numel(), -1))
+    mask = footprint(fn, x)
+    if mask.shape != (*x.shape, *x.shape):
+        raise ValueError(f"the function does not keep the shape of its input {tuple(x.shape)}")
+    which, _ = number_rows(mask.reshape(x.numel(), -1))
     return np.array(which).reshape(x.shape)
 
 

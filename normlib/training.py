@@ -37,7 +37,7 @@ def mlp(*widths, norm=None, activation=nn.ReLU, gain=1.0, dropout=0.0, seed=0):
     for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
         layers.append(_he_init(nn.Linear(fan_in, fan_out), generator, gain))
         if i < len(widths) - 2:
-            layers += [norm(fan_out)] if norm else []
+            layers += _made(norm, fan_out)
             layers.append(activation())
             layers += [nn.Dropout(dropout)] if dropout else []
     return nn.Sequential(*layers)
@@ -55,10 +55,17 @@ def cnn(*channels, norm=None, num_classes=10, seed=0):
     for width in channels:
         stride = 2 if 1 < before < width else 1
         conv = nn.Conv2d(before, width, 3, padding=1, stride=stride)
-        layers += [_he_init(conv, generator), *([norm(width)] if norm else []), nn.ReLU()]
+        layers += [_he_init(conv, generator), *_made(norm, width), nn.ReLU()]
         before = width
     head = _he_init(nn.Linear(before, num_classes), generator)
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+
+
+def _made(norm, width):
+    if isinstance(norm, nn.Module):
+        name = type(norm).__name__
+        raise TypeError(f"norm is called with each width: pass {name} itself, not {name}(...)")
+    return [norm(width)] if norm else []
 
 
 def _he_init(layer, generator, gain=1.0):
@@ -89,7 +96,8 @@ def fit(
     if not 1 <= batch_size <= len(data.x):
         raise ValueError(f"batch_size must be 1 to {len(data.x)}, got {batch_size}")
     torch.manual_seed(seed)
-    step = kinds[optimizer](_groups(model, rates or {}, lr, weight_decay))
+    groups = _groups(model, rates or {}, lr)
+    step = kinds[optimizer](groups, lr=lr, weight_decay=weight_decay)
     history = History()
     for _ in range(epochs):
         model.train()
@@ -107,7 +115,7 @@ def fit(
     return history
 
 
-def _groups(model, rates, lr, weight_decay):
+def _groups(model, rates, lr):
     """The optimizer's parameter groups: one for every factor, and one for the rest."""
     named = {None: []} | {name: [] for name in rates}
     for name, parameter in model.named_parameters():
@@ -116,8 +124,7 @@ def _groups(model, rates, lr, weight_decay):
     missing = [name for name in rates if not named[name]]
     if missing:
         raise ValueError(f"no parameter of the model is called {missing[0]!r}")
-    rest = {"params": named.pop(None), "lr": lr, "weight_decay": weight_decay}
-    return [rest] + [
+    return [{"params": named.pop(None)}] + [
         {"params": group, "lr": lr * rates[name], "weight_decay": 0.0}
         for name, group in named.items()
     ]
@@ -125,12 +132,20 @@ def _groups(model, rates, lr, weight_decay):
 
 @torch.no_grad()
 def accuracy(model, x, y):
-    """Share of correct answers in eval mode; the model's mode is as before afterwards."""
-    training = model.training
+    """Share of correct answers in eval mode; every module's mode is as before afterwards.
+
+    y: one label per example. Raises ValueError for another shape, or no example at all.
+    """
+    modes = {module: module.training for module in model.modules()}
     model.eval()
-    share = (model(x).argmax(1) == y).float().mean().item()
-    model.train(training)
-    return share
+    try:
+        answers = model(x).argmax(1)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if answers.shape != y.shape or not len(y):
+        raise ValueError(f"expected {len(x)} labels, and at least one, got {tuple(y.shape)}")
+    return (answers == y).float().mean().item()
 
 
 def gradients_by_layer(model, x, y):

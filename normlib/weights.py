@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from normlib.axes import check_floating
+
 
 class WeightNorm(nn.Module):
     """The parametrization w = g * v / ||v||, one length g per index of axis `dim`.
@@ -46,10 +48,12 @@ def weight_norm(module, name="weight", dim=0):
     module: for example nn.Linear or nn.Conv2d. dim: the axis of the outputs (1 for transposed
     convolutions). The weight keeps its value: g starts as its length, v as the weight itself.
     Undo with torch.nn.utils.parametrize.remove_parametrizations(module, name).
-    Raises ValueError if there is no such weight, it is normalised already, or one of its vectors
+    Raises ValueError if there is no such weight, it is computed already, or one of its vectors
     is zero and so has no direction.
     """
     weight = _find_weight(module, name, dim, WeightNorm)
+    if parametrize.is_parametrized(module, name):
+        raise ValueError(f"{name!r} is computed from something else already: remove that first")
     method = WeightNorm(dim)
     zero = (method.length(weight.detach()).flatten() == 0).nonzero().flatten().tolist()
     if zero:
@@ -205,8 +209,9 @@ class CosineLinear(nn.Linear):
     y = scale * <w, x> / (||w|| ||x||): a linear layer whose outputs lie in [−scale, scale].
     centred: take the means off x (over its features) and off w first; y / scale is then Pearson's
     correlation. Followed by a softmax it needs a scale, 10 for example: with 1 the loss cannot
-    come near 0. No bias. x: (..., in_features). Raises ValueError for a vector of length zero,
-    which has no direction (when centred: a constant vector); compiled code does not look.
+    come near 0. No bias. x: (..., in_features). Raises TypeError for integers, and ValueError for a
+    vector of length zero, which has no direction (when centred: a constant vector); compiled code
+    does not look.
     """
 
     acts_on = "both"
@@ -220,6 +225,7 @@ class CosineLinear(nn.Linear):
         self.centred, self.scale = centred, scale
 
     def forward(self, x):
+        check_floating(x)
         if x.shape[-1] != self.in_features:
             raise ValueError(
                 f"CosineLinear was made for {self.in_features} features, got shape {tuple(x.shape)}"

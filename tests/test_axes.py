@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections import OrderedDict, namedtuple
 
 import pytest
 import torch
@@ -119,6 +120,7 @@ def test_normalize_equals_torch():
         (X, {"groups": 4}, ValueError, r"divisor of 6 \[1, 2, 3, 6\]"),
         (X, {"groups": 0}, ValueError, "divisor"),
         (X, {"groups": 2.0}, ValueError, "divisor"),
+        (X[:1, :, 0, 0], {"over": "N"}, ValueError, "one value per statistic"),
         (X, {"over": ("N", "H")}, TypeError, "one string"),
         (X, {"eps": -1.0}, ValueError, "negative"),
     ],
@@ -205,6 +207,26 @@ def test_functions_that_cannot_be_batched_are_measured_row_by_row():
     assert torch.equal(mask.view(6, 6), torch.eye(6, dtype=torch.bool))
 
 
+def test_a_function_may_write_into_its_input():
+    def in_place(x):
+        x -= x.mean((0, 2, 3), keepdim=True)
+        return x
+
+    assert spread(footprint(in_place, X, at=AT), "NCHW") == "NHW"
+
+
+def test_an_infinite_gradient_does_not_hide_the_others():
+    mask = footprint(torch.sqrt, torch.tensor([0.0, 1.0, 4.0]), probes=0)
+    assert mask.diagonal().all()
+    assert not mask[1, 2]
+
+
+class Remembering(nn.BatchNorm2d):
+    def forward(self, x):
+        self.last = super().forward(x)
+        return self.last
+
+
 GLOBAL_LAYER = nn.BatchNorm2d(6)
 
 
@@ -229,8 +251,9 @@ def through_function(x):
 
 def looked_at():
     """Ways to reach a layer, each with the layer it reaches."""
-    closed, partial, module, listed = (nn.BatchNorm2d(6) for _ in range(4))
-    layers, holder = [listed], Holder()
+    closed, partial, module, listed, ordered, named = (nn.BatchNorm2d(6) for _ in range(6))
+    layers, holder, remembering = [listed], Holder(), Remembering(6)
+    in_order, pair = OrderedDict(norm=ordered), namedtuple("Pair", "norm")(named)
     return {
         "method": (holder.run, holder.layer),
         "callable object": (holder, holder.layer),
@@ -240,6 +263,9 @@ def looked_at():
         "function of a function": (through_function, GLOBAL_LAYER),
         "partial": (functools.partial(lambda layer, x: layer(x), partial), partial),
         "list": (lambda x: layers[0](x), listed),
+        "ordered dict": (lambda x: in_order["norm"](x), ordered),
+        "named tuple": (lambda x: pair.norm(x), named),
+        "a kept activation": (remembering, remembering),
     }
 
 
@@ -279,6 +305,7 @@ def test_footprint_wants_the_index_of_one_output(at):
         (torch.relu, (torch.zeros(3, dtype=torch.int64),), TypeError, "int64"),
         (lambda x: x.detach(), (X,), ValueError, "no gradient"),
         (lambda x: x.sum().item(), (X,), TypeError, "returned float"),
+        (torch.fft.fft, (X,), TypeError, "real numbers"),
     ],
 )
 def test_footprint_says_what_is_wrong(fn, inputs, error, says):

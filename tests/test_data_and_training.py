@@ -105,6 +105,30 @@ def test_fit_says_what_is_wrong(keywords, says):
         training.mlp(64)
 
 
+def test_fit_hands_its_settings_to_torch():
+    for wrong in ({"lr": -1.0}, {"weight_decay": -1.0}):
+        with pytest.raises(ValueError, match="Invalid"):
+            training.fit(training.mlp(64, 10), data.digits(), **wrong)
+
+
+def test_a_layer_where_a_class_belongs_is_refused():
+    with pytest.raises(TypeError, match="pass BatchNorm itself"):
+        training.mlp(64, 9, 10, norm=BatchNorm(9))
+    with pytest.raises(TypeError, match="pass BatchNorm itself"):
+        training.cnn(4, norm=BatchNorm(4))
+
+
+def test_accuracy_leaves_every_mode_and_wants_one_label_each():
+    split, model = data.digits(), training.mlp(64, 9, 10, norm=BatchNorm)
+    model[1].eval()
+    training.accuracy(model, split.x, split.y)
+    assert model.training
+    assert not model[1].training
+    for y in (split.y[:, None], split.y[:1]):
+        with pytest.raises(ValueError, match="expected 1198 labels"):
+            training.accuracy(model, split.x, y)
+
+
 def test_a_cnn_halves_the_image_where_channels_grow():
     model = training.cnn(4, 4, 8, norm=BatchNorm)
     x = data.digits(flat=False).x[:2]

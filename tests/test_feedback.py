@@ -68,6 +68,7 @@ def test_double_precision_and_gradients_are_no_mistake():
 @pytest.mark.parametrize("answer", [256, 256.0, torch.tensor(256), np.int64(256)])
 def test_a_right_value_passes_in_any_type(answer):
     assert check(answer, 256, mistakes={"Four times that.": 64}).passed
+    assert check(256 * (1 + 1e-7), 256).passed
 
 
 @pytest.mark.parametrize(
@@ -149,6 +150,11 @@ def test_a_card_shows_what_was_measured():
         ("2.1-o", {}, "decay_does_nothing_clean"),
         ("2.1-a", {"old": True}, "citation alone"),
         ("2.1-k", {"batch_is_standardised": 1, "memory_is_unbiased": True}, "True or False"),
+        (
+            "2.1-k",
+            {"batch_is_standardised": np.array([True, True]), "memory_is_unbiased": True},
+            "batch_is_standardised must be True or False",
+        ),
     ],
 )
 def test_a_claim_without_its_conditions_is_refused(id, measured, says):

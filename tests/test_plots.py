@@ -50,6 +50,11 @@ def test_curves_refuse_what_they_cannot_draw(runs, says):
     plt.close("all")
 
 
+def test_shared_sets_need_a_function_that_keeps_the_shape():
+    with pytest.raises(ValueError, match="keep the shape"):
+        plots.shared_sets(lambda x: x[:, :2], torch.randn(2, 4, 2, 2))
+
+
 def test_strips_and_tiles_print_their_numbers():
     fig = plots.strips({"one": {"a": [1.0, 2.0], "b": [3.0]}}, "y")
     assert [t.get_text() for t in fig.axes[0].texts] == ["1.500", "3.000"]

@@ -158,6 +158,8 @@ def test_what_weight_norm_refuses():
         weight_norm(nn.ReLU())
     with pytest.raises(ValueError, match="already"):
         weight_norm(weight_norm(nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match="computed from something else"):
+        weight_norm(spectral_norm(nn.Linear(2, 2)))
     with pytest.raises(ValueError, match="dim=2"):
         weight_norm(nn.Linear(2, 2), dim=2)
 
@@ -314,6 +316,8 @@ def test_a_vector_without_direction_is_refused():
         layer(torch.randn(4, 6))
     with pytest.raises(ValueError, match="6 features"):
         layer(torch.randn(4, 5))
+    with pytest.raises(TypeError, match=r"x\.float\(\)"):
+        layer(torch.ones(4, 6, dtype=torch.int64))
 
 
 def test_every_weight_method_fills_the_master_table():

@@ -118,7 +118,7 @@ def measure(name, fn, x, layout, probes, packer):
     """Run one method: its outputs, both footprints, and the statistics of every footprint."""
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            y = private_copy(fn)(x.clone())
+            y = private_copy(fn)(x.clone()).double()
         mask = footprint(fn, x, probes=probes)
     except Exception as error:
         raise ValueError(
