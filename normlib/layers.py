@@ -58,7 +58,7 @@ class _Normalize(torch.autograd.Function):
         like = [1] * x.dim() if weight is None else [1] * (x.dim() - weight.dim()) + [*weight.shape]
         inner = [axis for axis in ctx.axes if like[axis] == 1]
         outer = [axis for axis in ctx.axes if like[axis] != 1]
-        grad_sum, product_sum = _sum(grad, inner), _sum_products(grad, c, inner)
+        grad_sum, product_sum = _sum(grad, inner), _sum(grad * c, inner)
         weighted = (grad_sum, product_sum) if weight is None else (
             grad_sum * weight, product_sum * weight
         )  # fmt: skip
@@ -81,15 +81,6 @@ class _Normalize(torch.autograd.Function):
 
 def _sum(x, axes):
     return x.sum(axes, keepdim=True) if axes else x
-
-
-def _sum_products(a, b, axes):
-    """(a * b) summed over axes; where those are the last ones, without a tensor of products."""
-    last = [axis for axis in range(a.dim()) if {*range(axis, a.dim())} <= {*axes}]
-    if not last:
-        return _sum(a * b, axes)
-    sums = torch.linalg.vecdot(a.flatten(last[0]), b.flatten(last[0]))
-    return _sum(sums[(..., *[None] * len(last))], [axis for axis in axes if axis not in last])
 
 
 class _Centre(torch.autograd.Function):
