@@ -136,7 +136,7 @@ def test_opposite_measurements_give_the_opposite_verdict(id):
 
 def test_a_card_shows_what_was_measured():
     card = claim("2.1-o", decay_does_nothing_clean=(True, "0.1"), decay_does_nothing_noisy=False)
-    assert any("yes (0.1)" in line for line in card.lines)
+    assert any("Yes (0.1)" in line for line in card.lines)
     assert CLAIM["partly"] in card.title
     assert claim(
         "2.1-k", batch_is_standardised=np.bool_(True), memory_is_unbiased=torch.tensor(True)
