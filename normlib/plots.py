@@ -22,7 +22,7 @@ LOOKS = {  # of a method: colour, marker
     "Instance Norm": ("#00825c", "D"),
     "Group Norm": ("#a8478f", "v"),
     "Weight Norm": ("#7a4b2a", "d"),
-    "RMSNorm": ("#e0762f", "<"),
+    "RMSNorm": ("#6f4fc0", "<"),
     "Batch Renorm": ("#8c6d00", "p"),
     "Batch-Instance Norm": ("#3b4fb8", "h"),
     "Switchable Norm": ("#b3261e", "X"),
