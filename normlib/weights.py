@@ -186,7 +186,7 @@ def spectral_norm(module, name="weight", n_power_iterations=1, dim=None, eps=1e-
     n_power_iterations: steps of power iteration per forward pass in training mode, 1 in the paper.
     dim: the axis of the outputs; by default 0, and 1 for transposed convolutions.
     A convolution's weight is taken as a matrix (outputs, inputs * height * width), whose norm is
-    not that of the convolution: see convolution_norm. Undo with
+    not that of the convolution (notebook 4.8). Undo with
     torch.nn.utils.parametrize.remove_parametrizations(module, name).
     Raises ValueError if there is no such weight, it has a spectral norm already, it is zero, or
     n_power_iterations is not a positive integer.
