@@ -116,11 +116,7 @@ def strips(panels, ylabel, figsize=None):
             ax.plot(i + spread, values, marker, color=color, alpha=0.75)
             ax.plot([i - 0.25, i + 0.25], [values.mean()] * 2, color=color)
             at = (i + 0.28, values.mean())
-            paper = {
-                "facecolor": "white",
-                "edgecolor": "none",
-                "pad": 1,
-            }  # over a line at that height
+            paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # hides a line behind it
             ax.annotate(f"{values.mean():.3f}", at, va="center", fontsize=12, bbox=paper)
         ax.set_xticks(range(len(groups)), list(groups))
         ax.tick_params(axis="x", labelsize=12)
