@@ -42,8 +42,8 @@ EXPLORER = {
     "readout_output": "output",
     "cube": "The same tensor as a cube",
     "position": "position",
-    "table": "Mean of each tile; outlined: the tiles that enter",
-    "table_reaches": "Mean of each tile; outlined: the tiles that move",
+    "table": "Mean of each tile; outlined: tiles with a value that enters",
+    "table_reaches": "Mean of each tile; outlined: tiles with a value that moves",
     "help": "Point or use the arrow keys to choose a cell, click to hold it. [ and ] change the "
     "method, q the question, v the values.",
     "help_groups": "Comma and full stop change the groups.",
