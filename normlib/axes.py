@@ -164,8 +164,7 @@ def footprint(fn, x, *, at=None, probes=3):
     Raises TypeError for inputs or outputs that are not floating-point tensors, and ValueError for
     an output without a gradient.
     """
-    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
-        raise TypeError(f"footprint needs a floating-point tensor, got {_kind(x)}")
+    check_floating(x)
     probe, generator, mask = private_copy(fn), torch.Generator().manual_seed(0), False
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         for _ in range(max(probes, 1)):
@@ -173,7 +172,8 @@ def footprint(fn, x, *, at=None, probes=3):
             leaf = (leaf if probes else x.detach().double().clone()).requires_grad_()
             y = probe(leaf.clone())  # the function may write into its input
             if not isinstance(y, torch.Tensor) or y.is_complex():
-                raise TypeError(f"the function returned {_kind(y)}, not a tensor of real numbers")
+                kind = f"{y.dtype} tensor" if isinstance(y, torch.Tensor) else type(y).__name__
+                raise TypeError(f"the function returned {kind}, not a tensor of real numbers")
             if not y.requires_grad:
                 raise ValueError(
                     "the output has no gradient to follow: compute it from the input with torch "
@@ -289,7 +289,3 @@ def _names(code):
     """The global names a function mentions, those of functions written inside it included."""
     inner = [_names(c) for c in code.co_consts if isinstance(c, types.CodeType)]
     return set(code.co_names).union(*inner)
-
-
-def _kind(value):
-    return f"{value.dtype} tensor" if isinstance(value, torch.Tensor) else type(value).__name__
