@@ -5,6 +5,7 @@ import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -228,12 +229,19 @@ WRONG = {
     "one pixel": (lambda: BatchNorm(4), X[:1, :, :1, :1], ValueError, "more than 1 value"),
     "empty batch": (lambda: BatchNorm(4), X[:0], ValueError, "more than 1 value"),
     "empty, per example": (lambda: LayerNorm(4), X[:0, :, 0, 0], ValueError, "more than 1 value"),
+    "empty mixture": (lambda: SwitchableNorm(4), X[:0], ValueError, "more than 1 value"),
     "empty groups": (lambda: GroupNorm(2, 4), X[:0], ValueError, "more than 1 value"),
     "one position": (lambda: InstanceNorm(4), X[:, :, :1, :1], ValueError, "more than 1 value"),
     "one per group": (lambda: GroupNorm(4, 4), X[:, :, 0, 0], ValueError, "more than 1 value"),
     "integers": (lambda: BatchNorm(4), X.long(), TypeError, r"x\.float\(\)"),
     "list": (lambda: BatchNorm(4), [[1.0, 2.0]], TypeError, "list"),
 }
+
+
+def test_sizes_may_be_numpys():
+    x = torch.randn(2, 6, 4, 4)
+    torch.testing.assert_close(GroupNorm(np.int64(2), 6)(x), GroupNorm(2, 6)(x))
+    torch.testing.assert_close(LayerNorm(np.int64(4))(x[:, :, 0]), LayerNorm(4)(x[:, :, 0]))
 
 
 @pytest.mark.parametrize("case", WRONG)
