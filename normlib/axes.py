@@ -1,24 +1,17 @@
-"""The axes of a tensor, the statistics along them, and which inputs an output really uses.
+"""The axes of a tensor and the statistics along them: the vocabulary of the course.
 
 An axis is a letter: N examples, C channels (or features), H and W the rows and columns of an
-image, L the positions of a sequence, G groups of channels. A layout is the letters of a tensor
-in order: "NCHW" for images, "NC" for feature vectors, "NCL" for sequences as convolutions see
-them, "NLC" for tokens as Transformers see them. `over` names the axes to average away.
+image, D the layers of a volume, L the positions of a sequence, G groups of channels. A layout is
+the letters of a tensor in order: "NCHW" for images, "NC" for feature vectors, "NCL" for sequences
+as convolutions see them, "NLC" for tokens as Transformers see them. `over` names the axes to
+average away.
 """
 
-import copy
-import functools
 import numbers
-import re
-import types
 
 import torch
-from torch import nn
 
-# Functions and classes from here hold no state of a student's.
-_LIBRARY = re.compile(r"(builtins|functools|torch|numpy|normlib)\b")
-
-LAYOUTS = {2: "NC", 4: "NCHW"}  # rank 3 is "NCL" or "NLC": only the caller knows which
+LAYOUTS = {2: "NC", 4: "NCHW", 5: "NCDHW"}  # rank 3 is "NCL" or "NLC": only the caller knows which
 
 
 def layout_of(x, layout=None):
@@ -28,6 +21,8 @@ def layout_of(x, layout=None):
     rank does not fit the layout or does not determine it.
     """
     check_floating(x)
+    if not (layout is None or (isinstance(layout, str) and set(layout) <= set("NCGDHWLOI"))):
+        raise ValueError(f"a layout is made of letters, such as 'NCHW' or 'NLC', got {layout!r}")
     layout = layout or LAYOUTS.get(x.dim())
     if layout is None and x.dim() == 3:
         raise ValueError(
@@ -35,7 +30,7 @@ def layout_of(x, layout=None):
             "say which with layout='NCL' or layout='NLC'"
         )
     if layout is None or x.dim() != len(layout):
-        expected = f"{len(layout)} axes ({', '.join(layout)})" if layout else "2 to 4 axes"
+        expected = f"{len(layout)} axes ({', '.join(layout)})" if layout else "2 to 5 axes"
         raise ValueError(f"expected {expected}, got shape {tuple(x.shape)} with {x.dim()}")
     return layout
 
@@ -44,11 +39,53 @@ def check_floating(x):
     """Raise TypeError for anything that is not a floating-point tensor."""
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}: use torch.as_tensor(x)")
+    if x.is_complex():
+        raise TypeError(
+            f"expected real numbers, got {x.dtype}: normalize x.real and x.imag, or x.abs()"
+        )
     if not x.is_floating_point():
         raise TypeError(
             f"expected a floating-point tensor, got {x.dtype}: a mean of integers is not an "
             "integer, so convert first with x.float()"
         )
+
+
+def check_size(name, value):
+    """Raise unless `value` is a whole number above 0 or, for a shape, a list of such."""
+    sizes = value if name == "normalized_shape" and isinstance(value, (tuple, list)) else [value]
+    if not sizes or not all(
+        isinstance(size, numbers.Integral) and not isinstance(size, bool) for size in sizes
+    ):
+        raise TypeError(f"{name} is a whole number, such as 64, got {value!r}")
+    if min(sizes) < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def check_number(name, value, low=0.0, high=1e300):
+    """Raise TypeError unless `value` is a number, and ValueError unless it is in [low, high]."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is a number, got {value!r}")
+    if not low <= value <= high:
+        wanted = f"at least {low}" if high > 1e9 else f"from {low} to {high}"
+        raise ValueError(f"{name} must be a finite number {wanted}, got {value}")
+
+
+def check_count(x, statistics, name):
+    """Raise ValueError if so many statistics of x leave one value to each."""
+    if 0 < x.numel() < 2 * statistics:
+        raise ValueError(
+            f"{name} expected more than 1 value per statistic, got input size {tuple(x.shape)}: "
+            "one value is its own mean, so every output would be the bias. Use more examples or "
+            "positions per statistic"
+        )
+
+
+def transformed(x):
+    """Whether torch.func is at work on x, or a batch of gradients at once."""
+    if torch.compiler.is_compiling():
+        return False
+    keys = str(torch._C._dispatch_keys(x))
+    return "FuncTorch" in keys or "Batched" in keys
 
 
 def dims(over, layout):
@@ -59,8 +96,9 @@ def dims(over, layout):
     """
     if not isinstance(over, str):
         raise TypeError(f"over names axes in one string, such as 'NHW', got {over!r}")
-    if "H" not in layout:
-        over = over.replace("HW", "L" if "L" in layout else "")
+    positions = "".join(axis for axis in layout if axis in "DHWL")
+    if positions != "DHW" or positions not in over:
+        over = over.replace("HW", positions)
     missing = sorted(set(over) - set(layout))
     if missing or len(set(over)) < len(over):
         raise ValueError(
@@ -101,6 +139,8 @@ def pool(mean, var, over, *, layout=None):
 
 def split_groups(x, groups, layout):
     """View the channels as (groups, channels per group): "NCHW" becomes "NGCHW"."""
+    if "C" not in layout:
+        raise ValueError(f"there are no channels to split in the axes {layout!r}")
     axis = layout.index("C")
     check_groups(groups, x.shape[axis])
     return x.unflatten(axis, (groups, x.shape[axis] // groups)), layout.replace("C", "GC")
@@ -108,10 +148,14 @@ def split_groups(x, groups, layout):
 
 def check_groups(groups, channels):
     """Raise ValueError unless `channels` can be split into so many equal groups."""
-    if not isinstance(groups, numbers.Integral) or groups not in divisors(channels):
+    check_size("num_channels", channels)
+    whole = isinstance(groups, numbers.Integral) and not isinstance(groups, bool)
+    if not whole or groups not in divisors(channels):
+        swapped = whole and groups > channels
         raise ValueError(
             f"{channels} channels cannot be split into {groups} equal groups: choose a divisor "
             f"of {channels} {divisors(channels)}"
+            + (f", or swap the two: {channels} groups of {groups} channels" if swapped else "")
         )
 
 
@@ -134,158 +178,10 @@ def normalize(x, over="NHW", *, eps=1e-5, layout=None, groups=1):
     >>> instance_norm = normalize(x, over="HW")
     >>> group_norm = normalize(x, over="CHW", groups=2)
     """
-    if not eps >= 0:
-        raise ValueError(f"eps is added to a variance and cannot be negative, got {eps}")
+    check_number("eps", eps)
     layout = layout_of(x, layout)
     wide = x.float() if x.element_size() < 4 else x  # a square of half precision soon overflows
     split, layout = split_groups(wide, groups, layout)
     mean, var = moments(split, over, layout=layout)
-    if x.numel() < 2 * mean.numel():
-        raise ValueError(
-            f"averaging {tuple(x.shape)} over {over} leaves one value per statistic, and that is "
-            "its own mean: every output would be 0"
-        )
+    check_count(x, mean.numel(), f"normalize over {over}")
     return ((split - mean) / (var + eps).sqrt()).reshape(x.shape).to(x.dtype)
-
-
-def footprint(fn, x, *, at=None, probes=3):
-    """Which inputs an output of `fn` depends on, measured: where its gradient is not zero.
-
-    fn: any differentiable function or module of one tensor, returning one tensor.
-    x: gives the shape; its values matter only with probes=0.
-    at: index of one output. The result is then a boolean mask of the input's shape; without it,
-        one mask per output, shape (*output.shape, *input.shape).
-
-    The gradient is taken in float64 at `probes` random inputs, on a copy of the function and of
-    the modules and tensors it uses, so that looking changes nothing. (What a student's own class
-    reaches through globals is not copied.) probes=0 takes it at x
-    itself, for a function such as max, where the values decide who counts. Dependence that the
-    function hides from autograd (`.detach()`, `no_grad`) is not seen.
-    Raises TypeError for inputs or outputs that are not floating-point tensors, and ValueError for
-    an output without a gradient.
-    """
-    check_floating(x)
-    probe, generator, mask = private_copy(fn), torch.Generator().manual_seed(0), False
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        for _ in range(max(probes, 1)):
-            leaf = torch.randn(x.shape, generator=generator, dtype=torch.float64)
-            leaf = (leaf if probes else x.detach().double().clone()).requires_grad_()
-            y = probe(leaf.clone())  # the function may write into its input
-            if not isinstance(y, torch.Tensor) or y.is_complex():
-                kind = f"{y.dtype} tensor" if isinstance(y, torch.Tensor) else type(y).__name__
-                raise TypeError(f"the function returned {kind}, not a tensor of real numbers")
-            if not y.requires_grad:
-                raise ValueError(
-                    "the output has no gradient to follow: compute it from the input with torch "
-                    "operations, without .detach(), .numpy() or no_grad"
-                )
-            if at is not None and not (
-                isinstance(at, (tuple, list))
-                and len(at) == y.dim()
-                and all(-n <= i < n for i, n in zip(at, y.shape, strict=True))
-            ):
-                raise ValueError(f"at={at} is not the index of one output of {tuple(y.shape)}")
-            out = y if at is None else y[tuple(at)]
-            size = _jacobian(out, leaf).abs()
-            # More than rounding error; NaN and infinity count as dependence.
-            mask = mask | ~(size <= 1e-12 * size.nan_to_num(posinf=0.0).max())
-    return mask.reshape(*out.shape, *x.shape)
-
-
-def spread(mask, layout):
-    """The axes along which a mask has more than one index, as letters: "NHW" for Batch Norm."""
-    used = mask.nonzero()
-    return "".join(a for a, index in zip(layout, used.T, strict=True) if index.unique().numel() > 1)
-
-
-def number_rows(masks):
-    """Number equal rows alike, in order of appearance; and the first row of every number."""
-    numbers, which, first = {}, [], []
-    for i, row in enumerate(masks.numpy()):
-        which.append(numbers.setdefault(row.tobytes(), len(numbers)))
-        if len(numbers) > len(first):
-            first.append(i)
-    return which, first
-
-
-def _jacobian(out, x):
-    """d out / d x, one row per element of `out`; rows in batches where the operations allow it."""
-    flat, keep = out.reshape(-1), {"retain_graph": True, "materialize_grads": True}
-    rows = torch.eye(len(flat), dtype=flat.dtype)
-    try:
-        parts = [
-            torch.autograd.grad(flat, x, some, is_grads_batched=True, **keep)[0].expand(
-                len(some), *x.shape
-            )
-            for some in rows.split(512)
-        ]
-    except RuntimeError:  # an operation that cannot be batched: one row at a time
-        parts = [torch.autograd.grad(flat, x, row, **keep)[0][None] for row in rows]
-    return torch.cat(parts)
-
-
-def private_copy(value, seen=None):
-    """A float64 copy of a function or module that shares no state with the original.
-
-    Follows what a function can reach: its closure, its defaults, the globals it names.
-    """
-    seen = {} if seen is None else seen
-    if id(value) in seen:
-        return seen[id(value)]
-    if isinstance(value, nn.Module):
-        kept = [t for m in value.modules() for t in vars(m).values() if torch.is_tensor(t)]
-        memo = {id(t): t.detach() for t in kept if not t.is_leaf}  # these refuse to be copied
-        result = copy.deepcopy(value, memo).double()
-    elif isinstance(value, torch.Tensor):
-        result = value.detach().clone()
-        result = result.double() if result.is_floating_point() else result
-    elif isinstance(value, types.MethodType):
-        owner = value.__self__
-        known = isinstance(owner, (type, nn.Module))
-        copied = private_copy(owner, seen) if known else _copied_object(owner, seen)
-        result = types.MethodType(value.__func__, copied)
-    elif isinstance(value, functools.partial):
-        args = [private_copy(a, seen) for a in value.args]
-        kwargs = {k: private_copy(v, seen) for k, v in value.keywords.items()}
-        result = functools.partial(private_copy(value.func, seen), *args, **kwargs)
-    elif isinstance(value, (list, tuple)):
-        parts = [private_copy(v, seen) for v in value]
-        result = value._make(parts) if hasattr(value, "_make") else type(value)(parts)
-    elif isinstance(value, dict):
-        result = copy.copy(value)
-        for key, part in value.items():
-            result[key] = private_copy(part, seen)
-    elif isinstance(value, types.FunctionType) and not _LIBRARY.match(value.__module__ or ""):
-        code, scope = value.__code__, dict(value.__globals__)
-        cells = tuple(types.CellType() for _ in code.co_freevars)
-        result = types.FunctionType(code, scope, value.__name__, value.__defaults__, cells or None)
-        result.__kwdefaults__ = value.__kwdefaults__
-        seen[id(value)] = result  # before its parts, for functions that name themselves
-        for name in _names(code):
-            if name in scope:
-                scope[name] = private_copy(scope[name], seen)
-        for cell, original in zip(cells, value.__closure__ or (), strict=True):
-            cell.cell_contents = private_copy(original.cell_contents, seen)
-        result.__defaults__ = private_copy(value.__defaults__, seen)
-    elif callable(value) and not isinstance(value, type) and hasattr(value, "__dict__"):
-        result = _copied_object(value, seen)
-    else:
-        result = value
-    seen[id(value)] = result
-    return result
-
-
-def _copied_object(value, seen):
-    """A copy of an object of a student's own class, with private copies of what it holds."""
-    if _LIBRARY.match(type(value).__module__) or not hasattr(value, "__dict__"):
-        return value
-    seen[id(value)] = result = copy.copy(value)
-    for name, part in vars(value).items():
-        setattr(result, name, private_copy(part, seen))
-    return result
-
-
-def _names(code):
-    """The global names a function mentions, those of functions written inside it included."""
-    inner = [_names(c) for c in code.co_consts if isinstance(c, types.CodeType)]
-    return set(code.co_names).union(*inner)

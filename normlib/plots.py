@@ -11,8 +11,9 @@ import pathlib
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 
-from normlib.axes import footprint, number_rows
+from normlib.footprint import footprint, number_rows
 
 INPUT, STATISTIC, OUTPUT, QUIET = "#0072b2", "#00825c", "#c44e00", "#8a929e"
 LOOKS = {  # of a method: colour, marker
@@ -67,6 +68,14 @@ class Picture:
         )
 
 
+def _array(values):
+    """Numbers for matplotlib, from wherever tensors live."""
+    if isinstance(values, (list, tuple)):
+        return np.array([_array(value) for value in values])
+    values = values.detach().cpu() if isinstance(values, torch.Tensor) else values
+    return np.asarray(values, dtype=float)
+
+
 show = Picture  # plots.show(figure, see, alt) at the end of a cell
 
 
@@ -77,7 +86,7 @@ def curves(x, runs, *, label_at=None, figsize=(8.4, 3.9), **settings):
     method's name, by default where the curves are farthest apart (three or more get a legend);
     settings go to the axes (title, xlabel, yscale, ...).
     """
-    runs = {name: np.asarray(values, dtype=float) for name, values in runs.items()}
+    x, runs = _array(x), {name: _array(values) for name, values in runs.items()}
     for name, values in runs.items():
         if values.ndim != 2 or values.shape[1] != len(x):
             raise ValueError(f"{name}: expected shape (seeds, {len(x)}), got {values.shape}")
@@ -110,7 +119,7 @@ def strips(panels, ylabel, figsize=None):
     fig, axes = plt.subplots(1, len(panels), figsize=figsize, sharey=True, squeeze=False)
     for ax, (title, groups) in zip(axes[0], panels.items(), strict=True):
         for i, (name, values) in enumerate(groups.items()):
-            values = np.asarray(values, dtype=float)
+            values = _array(values)
             color, marker = LOOKS.get(name, (INPUT, "o"))
             spread = np.linspace(-0.08, 0.08, len(values)) if len(values) > 1 else np.zeros(1)
             ax.plot(i + spread, values, marker, color=color, alpha=0.75)
@@ -128,8 +137,9 @@ def strips(panels, ylabel, figsize=None):
 def tiles(values, title, vmax):
     """The (N, C) table as a heat map with its numbers; values: (N, C), not negative."""
     fig, ax = plt.subplots(figsize=(6.4, 3.6))
+    values = _array(values)
     ax.imshow(values, cmap="Oranges", vmin=0, vmax=vmax)
-    for (n, c), value in np.ndenumerate(np.asarray(values)):
+    for (n, c), value in np.ndenumerate(values):
         ink = "white" if value > 0.7 * vmax else "#1f2430"
         ax.text(c, n, f"{value:.2f}", ha="center", va="center", fontsize=12, color=ink)
     ax.set(xlabel="channel", ylabel="example", title=title)
