@@ -1,6 +1,9 @@
-"""Every layer against its counterpart in torch.nn."""
+"""Every layer against its formula, its limits, numbers by hand, and what students get wrong."""
 
 import copy
+import doctest
+import inspect
+import math
 import pickle
 import re
 from pathlib import Path
@@ -12,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from normlib import layers
+from normlib.axes import normalize
 from normlib.layers import (
     METHODS,
     BatchInstanceNorm,
@@ -22,10 +27,11 @@ from normlib.layers import (
     InstanceNorm,
     LayerNorm,
     MeanOnlyBatchNorm,
-    Norm,
+    RMSNorm,
     StreamingNorm,
     SwitchableNorm,
 )
+from normlib.norm import LAYOUTS, Norm
 
 TORCH_BN = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
 TORCH_IN = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d}
@@ -104,17 +110,37 @@ def test_training_and_eval_equal_torch(shape, name, dtype):
 
 
 @given(
-    n=st.integers(1, 5), c=st.sampled_from([2, 4, 6]), h=st.integers(1, 5), w=st.integers(2, 5),
-    shift=st.floats(-10, 10), seed=st.integers(0, 999),
+    n=st.integers(2, 5), c=st.sampled_from([2, 4, 6]),
+    positions=st.lists(st.integers(1, 4), max_size=3), shift=st.floats(-100, 100),
+    seed=st.integers(0, 999),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
-def test_any_image_shape_equals_torch(n, c, h, w, shift, seed):
+@settings(max_examples=60, deadline=None)
+@pytest.mark.filterwarnings("ignore:InstanceNorm reads")
+def test_the_readable_formula_is_every_kernel(n, c, positions, shift, seed):
     torch.manual_seed(seed)
-    x = torch.randn(n, c, h, w, dtype=torch.float64) + shift
-    for ours, theirs in pairs((n, c, h, w)).values():
-        if ours.__class__ is LayerNorm and w < 2:
-            continue
-        assert_same(ours.double(), theirs.double(), x, 1e-9)
+    x = torch.randn(n, c, *positions, dtype=torch.float64) + shift
+    layout, many = LAYOUTS[x.dim()], math.prod(positions) > 1
+    every = layout[1:]
+    cases = [
+        (BatchNorm(c), {"over": "NHW"}),
+        (LayerNorm(x.shape[1:]), {"over": every}),
+        (GroupNorm(1, c), {"over": every}),
+        (GroupNorm(2, c), {"over": every, "groups": 2} if c > 2 or many else None),
+        (InstanceNorm(c), {"over": "HW"} if many else None),
+        (LayerNorm(x.shape[-1]), {"over": layout[-1]} if x.shape[-1] > 1 else None),
+    ]
+    for layer, keywords in cases:
+        if keywords:
+            torch.testing.assert_close(layer.double()(x), normalize(x, layout=layout, **keywords))
+    square = x.square().mean(tuple(range(1, x.dim())), keepdim=True)
+    rms = RMSNorm(x.shape[1:], eps=1e-5).double()
+    torch.testing.assert_close(rms(x), x / (square + 1e-5).sqrt())
+
+
+def test_the_formulas_in_the_docstrings_are_the_kernels():
+    results = doctest.testmod(layers)
+    assert results.failed == 0
+    assert results.attempted >= 15
 
 
 @pytest.mark.parametrize(
@@ -131,26 +157,6 @@ def test_memory_layout_does_not_matter(layout):
     x = layout(torch.randn(4, 4, 6, 6, dtype=torch.float64))
     for ours, theirs in pairs(tuple(x.shape)).values():
         assert_same(ours.double(), theirs.double(), x, 1e-10)
-
-
-def test_one_image_is_enough_where_it_has_positions():
-    x = torch.randn(1, 4, 3, 3)
-    for ours, theirs in pairs((1, 4, 3, 3)).values():
-        assert_same(ours, theirs, x, 1e-5)
-
-
-def test_tokens():
-    x = torch.randn(2, 5, 8)
-    assert_same(LayerNorm(8), nn.LayerNorm(8), x, 1e-5)
-
-
-@pytest.mark.parametrize("name", ["BN", "LN", "GN", "IN"])
-def test_as_accurate_as_torch_at_a_large_mean(name):
-    x = torch.randn(8, 4, 6, 6) + 1e4
-    ours, theirs = pairs((8, 4, 6, 6))[name]
-    exact = copy.deepcopy(theirs).double()(x.double())
-    error = (ours(x) - exact).abs().max()
-    assert error <= 10 * (theirs(x) - exact).abs().max() + 1e-5
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -183,7 +189,7 @@ def test_layers_copy_pickle_move_and_nest():
         assert type(ours).__name__ in repr(ours)
 
 
-@pytest.mark.parametrize("name", pairs((3, 4, 5, 6)))
+@pytest.mark.parametrize("name", set(pairs((3, 4, 5, 6))) - {"BN average"})  # nor torch's own
 def test_compiles_whole(name):
     torch._dynamo.reset()
     ours, theirs = pairs((3, 4, 5, 6))[name]
@@ -196,27 +202,9 @@ def test_compiles_whole(name):
     )
 
 
-def test_second_derivatives():
-    x = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
-    for layer in (BatchNorm(2), LayerNorm((2, 2, 2)), InstanceNorm(2), GroupNorm(1, 2)):
-        assert torch.autograd.gradgradcheck(layer.double(), (x,))
-
-
-def test_per_example_gradients():
-    x = torch.randn(5, 4, 3, 3, dtype=torch.float64)
-    layer = GroupNorm(2, 4).double()
-
-    def loss(one):
-        return layer(one[None]).square().sum() + layer(one[None])[0, 0, 0, 0]
-
-    batched = torch.func.vmap(torch.func.grad(loss))(x)
-    one_by_one = torch.stack([torch.func.grad(loss)(one) for one in x])
-    torch.testing.assert_close(batched, one_by_one)
-
-
 X = torch.randn(3, 4, 5, 6)
 WRONG = {
-    "rank 5": (lambda: BatchNorm(4), torch.randn(2, 4, 3, 3, 3), ValueError, "takes"),
+    "rank 6": (lambda: BatchNorm(4), torch.randn(2, 4, 3, 3, 3, 1), ValueError, "takes"),
     "rank 1": (lambda: BatchNorm(4), torch.randn(4), ValueError, "takes"),
     "instances of features": (lambda: InstanceNorm(4), X[:, :, 0, 0], ValueError, "N, C, L"),
     "channels": (lambda: BatchNorm(5), X, ValueError, "5 channels.*has 4"),
@@ -224,18 +212,137 @@ WRONG = {
     "channels last": (lambda: BatchNorm(6), X, ValueError, r"x\.movedim\(-1, 1\)"),
     "group channels": (lambda: GroupNorm(2, 6), X, ValueError, "6 channels.*has 4"),
     "shape": (lambda: LayerNorm((4, 5, 5)), X, ValueError, r"end in \(4, 5, 5\)"),
-    "no batch": (lambda: LayerNorm((4, 5)), torch.randn(4, 5), ValueError, "batch axis"),
     "batch of one": (lambda: BatchNorm(4), X[:1, :, 0, 0], ValueError, "more than 1 value"),
     "one pixel": (lambda: BatchNorm(4), X[:1, :, :1, :1], ValueError, "more than 1 value"),
-    "empty batch": (lambda: BatchNorm(4), X[:0], ValueError, "more than 1 value"),
-    "empty, per example": (lambda: LayerNorm(4), X[:0, :, 0, 0], ValueError, "more than 1 value"),
-    "empty mixture": (lambda: SwitchableNorm(4), X[:0], ValueError, "more than 1 value"),
-    "empty groups": (lambda: GroupNorm(2, 4), X[:0], ValueError, "more than 1 value"),
     "one position": (lambda: InstanceNorm(4), X[:, :, :1, :1], ValueError, "more than 1 value"),
     "one per group": (lambda: GroupNorm(4, 4), X[:, :, 0, 0], ValueError, "more than 1 value"),
     "integers": (lambda: BatchNorm(4), X.long(), TypeError, r"x\.float\(\)"),
     "list": (lambda: BatchNorm(4), [[1.0, 2.0]], TypeError, "list"),
-}
+    "complex": (lambda: BatchNorm(4), X + 0j, TypeError, r"x\.real and x\.imag"),
+    "complex tokens": (lambda: RMSNorm(4), X[:, :, 0, :4] + 0j, TypeError, "real"),
+    "another device": (lambda: LayerNorm(6), X.to("meta"), ValueError, "Norm is on cpu .*meta"),
+    "layer elsewhere": (
+        lambda: GroupNorm(2, 4, device="meta"), X, ValueError, r"on meta .* layer\.to\('cpu'\)",
+    ),
+    "mean elsewhere": (lambda: MeanOnlyBatchNorm(4), X.to("meta"), ValueError, "is on cpu"),
+    "double": (lambda: BatchNorm(4), X.double(), TypeError, "holds torch.float32 .*float64"),
+    "single": (lambda: LayerNorm(6).double(), X, TypeError, "holds torch.float64"),
+    "single for half": (lambda: GroupNorm(2, 4).half(), X, TypeError, "holds torch.float16"),
+    "double, renorm": (lambda: BatchRenorm(4), X.double(), TypeError, "holds torch.float32"),
+    "images for channels last": (lambda: LayerNorm(4), X, ValueError, r"x\.movedim\(1, -1\)"),
+    "images for a last RMS": (lambda: RMSNorm(4), X, ValueError, r"x\.movedim\(1, -1\)"),
+    "no batch, images": (lambda: InstanceNorm(3), X[:, 0], ValueError, r"x\[None\]"),
+    "no batch, sequence": (lambda: InstanceNorm(4), X[0, :, 0], ValueError, r"x\[None\]"),
+    "no batch, volume": (lambda: InstanceNorm(3), X, ValueError, r"x\[None\]"),
+    "no batch, mixture": (lambda: BatchInstanceNorm(3), X[:, 0], ValueError, r"x\[None\]"),
+    "one value": (lambda: LayerNorm(1), X[..., :1], ValueError, "more than 1 value"),
+    "no number": (lambda: GhostBatchNorm(4, 2), None, TypeError, "NoneType"),
+    "a scalar": (lambda: GroupNorm(2, 4), torch.tensor(1.0), ValueError, "takes"),
+    "double, mixture": (
+        lambda: SwitchableNorm(4, affine=False, pools=("IN", "LN")), X.double(), TypeError, "holds",
+    ),
+    "no average": (
+        lambda: InstanceNorm(4, momentum=None, track_running_stats=True), X, ValueError, "momentum",
+    ),
+}  # fmt: skip
+
+
+def test_a_shape_that_means_two_things_is_read_as_a_batch_and_said():
+    x = torch.randn(6, 6, 5)
+    with pytest.warns(UserWarning, match=r"sequences \(N, C, L\).*x\[None\]"):
+        y = InstanceNorm(6)(x)
+    torch.testing.assert_close(y, nn.InstanceNorm1d(6)(x))
+
+
+EMPTY = {
+    "BN": BatchNorm(4), "ghost": GhostBatchNorm(4, 2), "mean-only": MeanOnlyBatchNorm(4),
+    "LN": LayerNorm(6), "RMS": RMSNorm(6), "IN": InstanceNorm(4), "GN": GroupNorm(2, 4),
+    "BRN": BatchRenorm(4), "BIN": BatchInstanceNorm(4), "SN": SwitchableNorm(4),
+    "streaming": StreamingNorm(4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_empty_batch_comes_back_empty_and_moves_no_average(name):
+    for mode in (True, False):
+        layer = EMPTY[name].train(mode)
+        before = {k: v.clone() for k, v in layer.state_dict().items() if v.is_floating_point()}
+        x = X[:0].clone().requires_grad_()
+        layer(x).sum().backward()
+        assert layer(x).shape == x.shape
+        assert all(torch.equal(layer.state_dict()[k], v) for k, v in before.items())
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: BatchNorm("4"), TypeError, "num_features is a whole number.*'4'"),
+        (lambda: BatchNorm(4.0), TypeError, "num_features is a whole number"),
+        (lambda: BatchNorm(X), TypeError, "num_features is a whole number"),
+        (lambda: BatchNorm(True), TypeError, "num_features is a whole number"),
+        (lambda: BatchNorm(-3), ValueError, "num_features must be at least 1"),
+        (lambda: InstanceNorm(0), ValueError, "at least 1"),
+        (lambda: LayerNorm("8"), TypeError, "normalized_shape"),
+        (lambda: LayerNorm(8.0), TypeError, "normalized_shape"),
+        (lambda: LayerNorm(None), TypeError, "normalized_shape"),
+        (lambda: LayerNorm(()), TypeError, "normalized_shape"),
+        (lambda: RMSNorm((4, "8")), TypeError, "normalized_shape"),
+        (lambda: GroupNorm(2, "4"), TypeError, "num_channels"),
+        (lambda: GroupNorm("2", 4), ValueError, "divisor"),
+        (lambda: GroupNorm(6, 2), ValueError, "swap the two: 2 groups of 6"),
+        (lambda: GhostBatchNorm(4, 0), ValueError, "size must be at least 1"),
+        (lambda: BatchNorm(4, eps="1e-5"), TypeError, "eps is a number"),
+        (lambda: BatchNorm(4, eps=float("inf")), ValueError, "eps must be a finite"),
+        (lambda: LayerNorm(4, eps=float("nan")), ValueError, "eps must be"),
+        (lambda: RMSNorm(4, eps=-1e-5), ValueError, "eps must be"),
+        (lambda: BatchNorm(4, momentum=1.5), ValueError, "momentum must be .* from 0 to 1"),
+        (lambda: BatchRenorm(4, momentum=-0.1), ValueError, "momentum"),
+        (lambda: BatchNorm(4, momentum="0.1"), TypeError, "momentum is a number"),
+        (lambda: BatchNorm(4, affine="False"), TypeError, "affine is True or False"),
+        (lambda: LayerNorm(4, elementwise_affine="no"), TypeError, "elementwise_affine"),
+        (lambda: LayerNorm(4, bias="False"), TypeError, "bias is True or False"),
+        (lambda: MeanOnlyBatchNorm(4, bias="False"), TypeError, "bias is True or False"),
+        (lambda: InstanceNorm(4, track_running_stats="False"), TypeError, "track_running_stats"),
+        (lambda: BatchRenorm(4, r_max="3"), TypeError, "r_max is a number"),
+        (lambda: StreamingNorm(4, p="1"), TypeError, "p is a number"),
+        (lambda: StreamingNorm(4, stat_weights=(7, 3)), ValueError, "grad_weights must be .* to 1"),
+        (lambda: StreamingNorm(4, stat_weights=(0.7, 0.7)), ValueError, "add up to 1"),
+        (lambda: StreamingNorm(4, stat_weights=0.7), ValueError, "stat_weights are 2 numbers"),
+        (lambda: StreamingNorm(4, grad_weights=("a", 0, 1)), TypeError, "grad_weights is a number"),
+        (lambda: BatchRenorm(4, warmup=3), ValueError, r"warmup is \(start, end\)"),
+        (lambda: BatchRenorm(4, r_max=float("inf"), warmup=(1, 2)), ValueError, "finite"),
+        (lambda: SwitchableNorm(4, pools=5), ValueError, "pools are some of"),
+        (lambda: LayerNorm(4, eps=None), TypeError, "eps is a number"),
+        (lambda: BatchNorm(4, dtype="float32"), TypeError, "dtype is torch.float32"),
+        (lambda: BatchNorm(4, dtype=torch.int64), TypeError, "dtype is torch.float32"),
+        (lambda: BatchNorm(4, affine=nn.ReLU), TypeError, "affine is True or False"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_get_a_sentence(make, error, says):
+    with pytest.raises(error, match=says):
+        make()
+
+
+def test_the_signatures_are_torchs():
+    for ours, theirs in ((BatchNorm, nn.BatchNorm2d), (LayerNorm, nn.LayerNorm)):
+        names = list(inspect.signature(ours).parameters)
+        assert names == list(inspect.signature(theirs).parameters)
+
+
+def test_torchs_keywords():
+    if "bias" in inspect.signature(nn.BatchNorm2d).parameters:  # of newer releases
+        for layer in (BatchNorm(4, bias=False), GroupNorm(2, 4, bias=False)):
+            assert layer.bias is None
+            assert layer(X).shape == X.shape
+    for layer in (BatchNorm(4, dtype=torch.float64), BatchRenorm(4, dtype=torch.float64)):
+        assert layer(X.double()).dtype == torch.float64
+    assert StreamingNorm(4, device="meta").mean_average.is_meta
+
+
+@pytest.mark.parametrize("level", [1e3, 1e5, 1e7, 1e10])
+def test_a_constant_image_stays_constant_in_a_mixture(level):
+    """The shares of a softmax do not add up to exactly 1: mixing means would leave a rest."""
+    assert SwitchableNorm(4)(torch.full((4, 4, 8, 8), level)).abs().max() == 0
 
 
 def test_sizes_may_be_numpys():
@@ -252,7 +359,7 @@ def test_bad_input_gets_a_clear_error_and_changes_nothing(case):
     with pytest.raises(error, match=says):
         layer(x)
     for name, value in layer.state_dict().items():
-        assert torch.equal(value, before[name]), name
+        assert value.is_meta or torch.equal(value, before[name]), name
 
 
 @pytest.mark.parametrize(
@@ -286,8 +393,7 @@ def test_a_batch_of_one_is_fine_in_eval_mode():
         (lambda: GroupNorm(4, 6), r"divisor of 6 \[1, 2, 3, 6\]"),
         (lambda: GroupNorm(0, 6), "divisor"),
         (lambda: GroupNorm(2.0, 6), "divisor"),
-        (lambda: LayerNorm((2, 2, 2, 2)), "1 to 3 sizes"),
-        (lambda: BatchNorm(3, eps=-1), "negative"),
+        (lambda: BatchNorm(3, eps=-1), "eps must be"),
     ],
 )
 def test_bad_construction_says_why(make, says):
@@ -429,7 +535,12 @@ def test_new_layers_compile_whole_with_their_gradients_and_buffers(name):
         leaves.append(leaves[0].detach().clone().requires_grad_())
         for leaf, run, module in zip(leaves, (compiled, plain), (layer, plain), strict=True):
             module.train(mode)
-            run(leaf).pow(3).sum().backward()
+            try:
+                run(leaf).pow(3).sum().backward()
+            except torch._dynamo.exc.Unsupported as error:  # before torch 2.13 or so
+                if "intermediate hooks" not in str(error):
+                    raise
+                pytest.skip("this torch compiles no hook")
         torch.testing.assert_close(leaves[0].grad, leaves[1].grad)
         for mine, wanted in zip(
             [*layer.parameters(), *layer.buffers()], [*plain.parameters(), *plain.buffers()],
@@ -501,7 +612,6 @@ WRONG_NEW = {
         lambda: SwitchableNorm(1, pools=("LN", "BN")), X[:, :1, 0, 0], ValueError, "more than 1",
     ),
     "SN channels": (lambda: SwitchableNorm(5), X, ValueError, "5 channels.*has 4"),
-    "Streaming empty": (lambda: StreamingNorm(4), X[:0], ValueError, "empty"),
     "Streaming integers": (lambda: StreamingNorm(4), X.long(), TypeError, r"x\.float\(\)"),
 }  # fmt: skip
 
@@ -519,8 +629,8 @@ def test_new_layers_refuse_bad_input_and_keep_their_state(case):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: BatchRenorm(4, r_max=0.5), "r_max must be at least 1"),
-        (lambda: BatchRenorm(4, d_max=-1), "d_max must be at least 0"),
+        (lambda: BatchRenorm(4, r_max=0.5), "r_max must be .*at least 1"),
+        (lambda: BatchRenorm(4, d_max=-1), "d_max must be .*at least 0"),
         (lambda: BatchRenorm(4, r_max=float("nan")), "r_max"),
         (lambda: BatchRenorm(4, warmup=(5, 2)), "warmup"),
         (lambda: BatchRenorm(4, eps=0), "eps above 0"),
@@ -654,10 +764,10 @@ def test_a_rho_outside_its_range_is_not_loaded(value):
     layer = BatchInstanceNorm(4)
     wrong = copy.deepcopy(layer.state_dict())
     wrong["rho"][2], wrong["weight"][:] = value, 7
-    with pytest.raises(ValueError, match=r"rho must lie in \[0, 1\]"):
+    with pytest.raises(RuntimeError, match=r"rho must lie in \[0, 1\]"):
         layer.load_state_dict(wrong)
     assert layer.weight.eq(1).all()
-    with pytest.raises(ValueError, match=r"0\.rho must"):
+    with pytest.raises(RuntimeError, match=r"0\.rho must"):
         nn.Sequential(layer).load_state_dict({f"0.{k}": v for k, v in wrong.items()})
 
 
@@ -751,11 +861,12 @@ def test_the_gradients_of_streaming_norm_by_hand():
     layer = StreamingNorm(1, p=1, eps=0.0, affine=False, grad_weights=(0.5, 0.25, 0.25)).double()
     layer.power_average[0], layer.updates[...] = 1.0, 1  # E|c| = .7 * 1 + .3 * short
     layer.mean_gradient[0] = 8.0
+    layer.batches += 1
     now = torch.tensor([0.0], dtype=torch.float64, requires_grad=True)
-    layer.stream("mean", now, now).backward(torch.tensor([4.0]).double())
+    layer.stream("mean", now).backward(torch.tensor([4.0]).double())
     assert layer.mean_gradient.flatten().tolist() == [8, 4]
     assert now.grad.item() == 0.5 * 8 + 0.25 * 4 + 0.25 * 4
-    layer.stream("mean", now, now).backward(torch.tensor([2.0]).double())
+    layer.stream("mean", now).backward(torch.tensor([2.0]).double())
     assert layer.mean_gradient.flatten().tolist() == [8, 3]  # the mean of 4 and 2
 
 
@@ -771,10 +882,11 @@ def test_streaming_norm_learns_from_single_examples_and_forgets_at_a_step():
     assert layer.mean_average[1].eq(0).all()
 
 
-@pytest.mark.parametrize("layer", [InstanceNorm, BatchInstanceNorm, SwitchableNorm])
+@pytest.mark.parametrize(
+    "layer", [BatchNorm, BatchInstanceNorm, SwitchableNorm, BatchRenorm, MeanOnlyBatchNorm]
+)
 def test_momentum_none_keeps_the_plain_average_of_all_batches(layer):
-    settings = {"track_running_stats": True} if layer is InstanceNorm else {}
-    norm, batches = layer(3, momentum=None, **settings), torch.randn(4, 5, 3, 2, 2)
+    norm, batches = layer(3, momentum=None), torch.randn(4, 5, 3, 2, 2)
     for x in batches:
         norm(x)
     torch.testing.assert_close(norm.running_mean, batches.mean((0, 1, 3, 4)))
@@ -797,7 +909,9 @@ def test_batch_instance_norm_writes_nothing_in_eval_mode():
 
 def test_the_readmes_example_of_a_new_method_works():
     text = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
-    scope = {"Norm": Norm}
-    exec(re.search(r"```python\n(class RMSNorm.*?)```", text, re.S)[1], scope)
+    scope = {"Norm": Norm, "nn": nn, "torch": torch, "F": nn.functional}
+    exec(re.search(r"```python\n(class ScaleNorm.*?)```", text, re.S)[1], scope)
     x = torch.randn(4, 6)
-    torch.testing.assert_close(scope["RMSNorm"](6)(x), nn.RMSNorm(6, eps=1e-5)(x))
+    torch.testing.assert_close(scope["ScaleNorm"](6)(x), nn.RMSNorm(6, eps=0.0)(x))
+    with pytest.raises(ValueError, match="6 channels"):
+        scope["ScaleNorm"](6)(x[:, :5])
