@@ -5,17 +5,20 @@ The class attributes are the row of the course's master table, as in layers.py. 
 """
 
 import copy
+import functools
+import numbers
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from normlib.axes import check_floating
+from normlib.axes import check_floating, check_number, check_size, transformed
+from normlib.norm import check_place, checked, wide
 
 
 class WeightNorm(nn.Module):
-    """The parametrization w = g * v / ||v||, one length g per index of axis `dim`.
+    """The parametrization w = g * v / ||v||, one length g per index of axis `dim`, or one in all.
 
     Salimans & Kingma 2016, arXiv:1602.07868, Equation 2. v has the weight's shape, g size 1 on all
     other axes. Their names in a state_dict are torch's: `original0` is g, `original1` is v.
@@ -32,12 +35,15 @@ class WeightNorm(nn.Module):
         self.dim = dim
 
     def forward(self, g, v):
-        return g * v / self.length(v)
+        length = self.length(v)
+        return g / torch.where(length > 0, length, 1) * v  # a zero vector stays zero
 
     def right_inverse(self, weight):
         return self.length(weight), weight
 
     def length(self, v):
+        if self.dim is None:
+            return torch.linalg.vector_norm(v)
         others = [axis for axis in range(v.dim()) if axis != self.dim]
         return torch.linalg.vector_norm(v, dim=others, keepdim=True)
 
@@ -46,20 +52,37 @@ def weight_norm(module, name="weight", dim=0):
     """Reparametrise a weight by length and direction, in place; returns the module.
 
     module: for example nn.Linear or nn.Conv2d. dim: the axis of the outputs (1 for transposed
-    convolutions). The weight keeps its value: g starts as its length, v as the weight itself.
+    convolutions); None or, as in torch, −1 for one length of the whole weight.
+    The weight keeps its value: g starts as its length, v as the weight itself. Checkpoints of
+    torch's older weight_norm (weight_g, weight_v) load.
     Undo with torch.nn.utils.parametrize.remove_parametrizations(module, name).
     Raises ValueError if there is no such weight, it is computed already, or one of its vectors
-    is zero and so has no direction.
+    is zero and so has no direction. A vector that becomes zero later gives a weight of zero.
     """
-    weight = _find_weight(module, name, dim, WeightNorm)
+    weight, dim = _find_weight(module, name, None if dim == -1 else dim, WeightNorm)
     if parametrize.is_parametrized(module, name):
         raise ValueError(f"{name!r} is computed from something else already: remove that first")
     method = WeightNorm(dim)
-    zero = (method.length(weight.detach()).flatten() == 0).nonzero().flatten().tolist()
-    if zero:
-        raise ValueError(f"the weight vectors {zero} are zero: they have no direction to keep")
+    zero = method.length(weight.detach()).flatten() == 0
+    if not weight.is_meta and zero.any():
+        which = zero.nonzero().flatten().tolist()
+        raise ValueError(f"the weight vectors {which} are zero: they have no direction to keep")
     parametrize.register_parametrization(module, name, method)
+    return _takes_old_names(module, name, {"_g": "original0", "_v": "original1"})
+
+
+def _takes_old_names(module, name, new_names):
+    """Let the module load what torch's older functions saved; returns the module."""
+
+    module.register_load_state_dict_pre_hook(functools.partial(_rename, name, new_names))
     return module
+
+
+def _rename(name, new_names, module, state_dict, prefix, *_):
+    for old, new in new_names.items():
+        if f"{prefix}{name}{old}" in state_dict:
+            target = f"{prefix}parametrizations.{name}.{new}"
+            state_dict[target] = state_dict.pop(f"{prefix}{name}{old}")
 
 
 def _has(module, name, method):
@@ -69,15 +92,19 @@ def _has(module, name, method):
 
 
 def _find_weight(module, name, dim, method):
-    """The module's weight; refused if missing, too flat, or normalised by `method` already."""
-    weight = getattr(module, name, None)
+    """The module's weight and `dim` from the front; refused if there is nothing to normalise."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"a weight belongs to a layer, such as nn.Linear(4, 3), got {module!r}")
+    weight = getattr(module, name, None) if isinstance(name, str) else None
     if not isinstance(weight, torch.Tensor):
         raise ValueError(f"{type(module).__name__} has no weight called {name!r}")
-    if weight.dim() < 2 or not 0 <= dim < weight.dim():
+    if not (dim is None or isinstance(dim, numbers.Integral)):
+        raise TypeError(f"dim is the number of an axis, got {dim!r}")
+    if dim is not None and not (weight.dim() > 1 and -weight.dim() <= dim < weight.dim()):
         raise ValueError(f"dim={dim} leaves nothing to normalise in a weight {tuple(weight.shape)}")
     if _has(module, name, method):
         raise ValueError(f"{name!r} of {type(module).__name__} has {method.__name__} already")
-    return weight
+    return weight, None if dim is None else dim % weight.dim()
 
 
 @torch.no_grad()
@@ -90,6 +117,8 @@ def data_dependent_init(model, x):
     Raises ValueError, with the model unchanged, where a layer has fewer than two values per unit,
     a unit whose values are all the same, no bias, or no part in the model's output.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a model, got {type(model).__name__}")
     # A copy is measured, so that the model's buffers stay as they are.
     twin = copy.deepcopy(model)
     layers = {m: n for n, m in twin.named_modules() if _has(m, "weight", WeightNorm)}
@@ -105,7 +134,11 @@ def data_dependent_init(model, x):
             raise ValueError(f"layer {name!r} is used twice: it has no single distribution")
         if layer.bias is None:
             raise ValueError(f"layer {name!r} has no bias to take the mean away with")
-        if layer.parametrizations.weight.original0.numel() != output.shape[units]:
+        if output.dim() < layer.weight.dim():
+            raise ValueError(f"layer {name!r} got an input without a batch axis: add it, x[None]")
+        turned = isinstance(layer, nn.modules.conv._ConvTransposeNd)
+        g = layer.parametrizations.weight.original0
+        if g.numel() != output.shape[units] or g.shape[int(turned)] != g.numel():
             raise ValueError(f"layer {name!r} is normalised along another axis than its outputs")
         if output.numel() < 2 * output.shape[units]:
             raise ValueError(
@@ -166,15 +199,23 @@ class SpectralNorm(nn.Module):
     @torch.no_grad()
     def iterate(self, w, steps):
         for _ in range(steps):
-            self._u.copy_(F.normalize(w @ self._v, dim=0, eps=self.eps))
-            self._v.copy_(F.normalize(w.T @ self._u, dim=0, eps=self.eps))
+            for vector, moved in (
+                (self._u, lambda: w @ self._v),
+                (self._v, lambda: w.mH @ self._u),
+            ):
+                moved = moved()
+                length = torch.linalg.vector_norm(moved)
+                usable = (length > self.eps) & length.isfinite()  # a zero weight leaves it as it is
+                vector.copy_(torch.where(usable, moved / length, vector))
 
     def forward(self, weight):
         w = self.matrix(weight)
-        if self.training:
-            self.iterate(w, self.n_power_iterations)
-        # Copies, so that a second forward pass before backward does not change what this one saved.
-        return weight / (self._u.clone() @ w @ self._v.clone())
+        with torch.autocast("cpu" if w.is_meta else w.device.type, enabled=False):
+            if self.training:
+                self.iterate(w, self.n_power_iterations)
+            # Copies, so that a second pass before backward does not change what this one saved.
+            sigma = torch.vdot(self._u.clone(), w @ self._v.clone()).real
+        return weight / torch.where(sigma == 0, 1, sigma)
 
     def right_inverse(self, weight):
         return weight  # setting the weight sets what is divided by sigma
@@ -184,23 +225,25 @@ def spectral_norm(module, name="weight", n_power_iterations=1, dim=None, eps=1e-
     """Divide a weight by its largest singular value, in place; returns the module.
 
     n_power_iterations: steps of power iteration per forward pass in training mode, 1 in the paper.
-    dim: the axis of the outputs; by default 0, and 1 for transposed convolutions.
+    dim: the axis of the outputs, counted from the end where negative; by default 0, and 1 for
+    transposed convolutions. Complex weights and torch's older checkpoints are fine.
     A convolution's weight is taken as a matrix (outputs, inputs * height * width), whose norm is
     not that of the convolution (notebook 4.8). Undo with
     torch.nn.utils.parametrize.remove_parametrizations(module, name).
-    Raises ValueError if there is no such weight, it has a spectral norm already, it is zero, or
-    n_power_iterations is not a positive integer.
+    Raises TypeError or ValueError if n_power_iterations is no positive integer, and ValueError if
+    there is no such weight, it has a spectral norm already, or it is zero (a weight that becomes
+    zero later stays zero).
     """
-    if not isinstance(n_power_iterations, int) or n_power_iterations < 1:
-        raise ValueError(f"n_power_iterations must be 1, 2, 3 ..., got {n_power_iterations!r}")
+    check_size("n_power_iterations", n_power_iterations)
+    check_number("eps", eps)
     if dim is None:
         dim = 1 if isinstance(module, nn.modules.conv._ConvTransposeNd) else 0
-    weight = _find_weight(module, name, dim, SpectralNorm)
-    if not weight.detach().any() or not weight.isfinite().all():
+    weight, dim = _find_weight(module, name, dim, SpectralNorm)
+    if not weight.is_meta and not (weight.detach().any() and weight.isfinite().all()):
         raise ValueError(f"{name!r} is zero or not finite: there is no singular value to divide by")
     method = SpectralNorm(weight, n_power_iterations, dim, eps)
     parametrize.register_parametrization(module, name, method)
-    return module
+    return _takes_old_names(module, name, {"_orig": "original", "_u": "0._u", "_v": "0._v"})
 
 
 class CosineLinear(nn.Linear):
@@ -210,8 +253,8 @@ class CosineLinear(nn.Linear):
     centred: take the means off x (over its features) and off w first; y / scale is then Pearson's
     correlation. Followed by a softmax it needs a scale, 10 for example: with 1 the loss cannot
     come near 0. No bias. x: (..., in_features). Raises TypeError for integers, and ValueError for a
-    vector of length zero, which has no direction (when centred: a constant vector); compiled code
-    does not look.
+    vector of length zero, which has no direction (when centred: a constant vector); compiled and
+    vectorised code does not look.
     """
 
     acts_on = "both"
@@ -220,27 +263,36 @@ class CosineLinear(nn.Linear):
     learns = "the weight"
     remembers = "nothing"
 
-    def __init__(self, in_features, out_features, centred=False, scale=1.0):
-        super().__init__(in_features, out_features, bias=False)
+    @checked
+    def __init__(
+        self, in_features, out_features, centred=False, scale=1.0, device=None, dtype=None
+    ):
+        check_number("scale", scale, -1e300)
+        super().__init__(in_features, out_features, False, device, dtype)
         self.centred, self.scale = centred, scale
 
     def forward(self, x):
         check_floating(x)
-        if x.shape[-1] != self.in_features:
+        if x.shape[-1:] != (self.in_features,):
             raise ValueError(
                 f"CosineLinear was made for {self.in_features} features, got shape {tuple(x.shape)}"
             )
-        x, weight = self.direction(x, "input"), self.direction(self.weight, "weight")
-        return self.scale * F.linear(x, weight)
+        check_place(x, self.weight, "CosineLinear")
+        directions = self.direction(wide(x), "input"), self.direction(wide(self.weight), "weight")
+        return (self.scale * F.linear(*directions)).to(x.dtype)
 
     def direction(self, vectors, what):
         """The vectors at length one, centred first if asked for."""
-        if self.centred:
-            vectors = vectors - vectors.mean(-1, keepdim=True)
         length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-        if not torch.compiler.is_compiling() and (length == 0).any():
-            zero = (length.squeeze(-1) == 0).nonzero().tolist()
-            kind = "constant" if self.centred else "zero"
+        smallest = torch.zeros_like(length)
+        if self.centred:
+            smallest = 4 * torch.finfo(vectors.dtype).eps * length  # what rounding leaves
+            vectors = vectors - vectors.mean(-1, keepdim=True)
+            length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+        seen = not (torch.compiler.is_compiling() or vectors.is_meta or transformed(vectors))
+        if seen and (length <= smallest).any():
+            zero = (length <= smallest).squeeze(-1).nonzero().tolist()
+            kind = "constant" if self.centred else "zero, or too short to tell"
             raise ValueError(f"{what} vectors {zero} are {kind}: they have no direction")
         return vectors / length
 

@@ -1,6 +1,7 @@
 """Methods that act on weights: torch's parametrizations as the oracle, and data-dependent init."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -250,10 +251,10 @@ def test_spectral_norm_passes_a_gradient_check_copies_and_compiles():
         torch.testing.assert_close(dict(layer.state_dict()), dict(plain.state_dict()))
 
 
-@pytest.mark.parametrize("steps", [0, -1, 1.5])
+@pytest.mark.parametrize("steps", [0, -1, 1.5, True, "1"])
 def test_spectral_norm_needs_a_positive_number_of_steps(steps):
     layer = nn.Linear(3, 3)
-    with pytest.raises(ValueError, match="n_power_iterations"):
+    with pytest.raises((TypeError, ValueError), match="n_power_iterations"):
         spectral_norm(layer, n_power_iterations=steps)
     assert not hasattr(layer, "parametrizations")
 
@@ -325,3 +326,103 @@ def test_every_weight_method_fills_the_master_table():
         columns = ("acts_on", "over", "statistic", "learns", "remembers")
         assert all(isinstance(getattr(method, column), str) for column in columns)
         assert "arXiv" in method.__doc__
+
+
+@pytest.mark.parametrize("function", [weight_norm, spectral_norm])
+def test_autocast(function):
+    layer = function(nn.Conv2d(3, 4, 3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(torch.randn(1, 3, 5, 5))
+    assert y.dtype == torch.bfloat16
+
+
+def test_spectral_norm_of_a_complex_weight():
+    layer = spectral_norm(nn.Linear(4, 3, dtype=torch.complex64), n_power_iterations=60)
+    assert torch.linalg.svdvals(layer.weight)[0].item() == pytest.approx(1, abs=1e-5)
+    normed = weight_norm(nn.Linear(4, 3, dtype=torch.complex64))
+    assert normed(torch.randn(2, 4, dtype=torch.complex64)).isfinite().all()
+
+
+@pytest.mark.parametrize("dim", [None, -1, -2, 0, 1])
+def test_torchs_spellings_of_dim(dim):
+    base = nn.Linear(4, 3)
+    ours = weight_norm(copy.deepcopy(base), dim=dim)
+    theirs = parametrizations.weight_norm(copy.deepcopy(base), dim=dim)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value)
+    torch.testing.assert_close(
+        spectral_norm(copy.deepcopy(base), dim=-1, n_power_iterations=50).weight,
+        spectral_norm(copy.deepcopy(base), dim=1, n_power_iterations=50).weight,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
+def test_checkpoints_of_torchs_older_functions_load():
+    x = torch.randn(2, 4)
+    for old, new in (
+        (nn.utils.weight_norm, weight_norm), (nn.utils.spectral_norm, spectral_norm),
+    ):  # fmt: skip
+        source, target = nn.Sequential(old(nn.Linear(4, 3))), nn.Sequential(new(nn.Linear(4, 3)))
+        source(x)
+        target.load_state_dict(source.state_dict())
+        torch.testing.assert_close(target.eval()(x), source.eval()(x))
+        pickle.dumps(parametrize.remove_parametrizations(target[0], "weight"))
+
+
+def test_the_meta_device():
+    with torch.device("meta"):
+        for layer in (
+            weight_norm(nn.Linear(4, 3)),
+            spectral_norm(nn.Linear(4, 3)),
+            CosineLinear(4, 3),
+        ):
+            assert layer(torch.randn(2, 4)).shape == (2, 3)
+
+
+def test_a_weight_that_becomes_zero_is_harmless():
+    for layer in (weight_norm(nn.Linear(4, 3)), spectral_norm(nn.Linear(4, 3))):
+        kept = copy.deepcopy(layer.state_dict())
+        with torch.no_grad():
+            for name, parameter in layer.named_parameters():
+                parameter.zero_() if name.startswith("parametrizations") else None
+        layer(torch.ones(1, 4)).sum().backward()
+        assert all(p.grad.isfinite().all() for p in layer.parameters())
+        layer.load_state_dict(kept, strict=False)
+        for _ in range(50):
+            weight = layer.weight
+        if len(kept) == 4:  # bias, original, u and v
+            assert torch.linalg.svdvals(weight)[0].item() == pytest.approx(1, abs=1e-4)
+
+
+def test_gradients_of_every_example_through_cosines():
+    layer, x = CosineLinear(4, 3), torch.randn(5, 4)
+    at_once = torch.func.vmap(torch.func.grad(lambda one: layer(one).sum()))(x)
+    one_by_one = [torch.func.grad(lambda one: layer(one).sum())(one) for one in x]
+    torch.testing.assert_close(at_once, torch.stack(one_by_one))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: weight_norm(nn.Linear), TypeError, "belongs to a layer"),
+        (lambda: weight_norm(nn.Linear(2, 2), 0), ValueError, "no weight called 0"),
+        (lambda: weight_norm(nn.Linear(2, 2), dim="0"), TypeError, "number of an axis"),
+        (lambda: spectral_norm(nn.Linear(2, 2), eps="a"), TypeError, "eps is a number"),
+        (lambda: CosineLinear("4", 3), TypeError, "in_features is a whole number"),
+        (lambda: CosineLinear(4, 3, 10.0), TypeError, "centred is True or False"),
+        (lambda: CosineLinear(4, 3, scale="1"), TypeError, "scale is a number"),
+        (lambda: CosineLinear(4, 3)(torch.randn(2, 4).double()), TypeError, "holds torch.float32"),
+        (lambda: data_dependent_init(None, torch.randn(2, 4)), TypeError, "expected a model"),
+        (
+            lambda: data_dependent_init(weight_norm(nn.Linear(4, 4), dim=1), torch.randn(9, 4)),
+            ValueError, "another axis",
+        ),
+        (
+            lambda: data_dependent_init(weight_norm(nn.Conv1d(3, 4, 3)), torch.randn(3, 9)),
+            ValueError, r"without a batch axis: add it, x\[None\]",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_get_a_sentence(make, error, says):
+    with pytest.raises(error, match=says):
+        make()
