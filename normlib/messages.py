@@ -12,11 +12,18 @@ EXPLORER = {
     "uses": "This output uses {count} values: {what}.",
     "uses_itself": "This output uses 1 value: its own input.",
     "uses_other": "This output uses 1 value: {what}.",
-    "uses_nothing": "This output does not depend on the input.",
+    "uses_nothing": "No input was seen to move this output.",
     "moves": "This input moves {count} outputs: {what}.",
     "moves_itself": "This input moves 1 output: its own.",
     "moves_other": "This input moves 1 output: {what}.",
-    "moves_nothing": "This input moves no output.",
+    "moves_nothing": "This input was not seen to move an output.",
+    "gradient": "The gradient of this output goes to {count} of the inputs: {what}.",
+    "gradient_nothing": "In no probe did a gradient go from this output to an input.",
+    "taught": "This input gets a gradient from {count} of the outputs: {what}.",
+    "taught_nothing": "In no probe did this input get a gradient from an output.",
+    "method_whole": "{name}",
+    "method_value": "{name}: its value",
+    "method_gradient": "{name}: its gradient",
     "no_block": "cells that do not form a block along the axes",
     "every": "every {axis}",
     "one": "{axis} {index}",
@@ -29,11 +36,16 @@ EXPLORER = {
     "arithmetic_centre": "x − mean = {x} − {mean} = {normalized}",
     "arithmetic_rms": "x / √(mean of x² + ε) = {x} / √({square} + {eps}) = {normalized}",
     "arithmetic_length": "x / length = x / √(sum of x²) = {x} / {size} = {normalized}",
-    "no_arithmetic": "No single mean and variance of these values gives the output {output}.",
+    "no_arithmetic": "No formula known here, with ε = {eps}, gives the output {output} from these "
+    "values.",
     "equal": "The code gives the same: {output}.",
     "differs": "The code gives {output}: more happens to this value (weight and bias, another "
     "epsilon, or something else).",
-    "reach_note": "Change x = {x} a little, and each highlighted output changes.",
+    "reach_whole": "Change x = {x} a little, and each highlighted output changes.",
+    "reach_varies": "Change x = {x}: each highlighted output can change, for some inputs.",
+    "reach_value": "Change x = {x} a little, and each highlighted output changes.",
+    "reach_gradient": "Change x = {x} a little: a highlighted output need not change at all. "
+    "Only gradients come from there.",
     "readout_count": "count",
     "readout_mean": "mean",
     "readout_std": "std",
@@ -48,7 +60,14 @@ EXPLORER = {
     "method, q the question, v the values.",
     "help_groups": "Comma and full stop change the groups.",
     "held": "Held: click again to let go.",
-    "measured": "Measured from the running code: highlighted where the gradient is not zero.",
+    "note_whole": "Measured from the running code: highlighted where the gradient is not zero, and "
+    "moving the input agrees with it.",
+    "note_varies": "Measured from the running code. Which values count depends on the input: "
+    "highlighted are all that counted in some probe.",
+    "note_value": "Measured by moving one input after another: highlighted where the value "
+    "changes. A part of this function is hidden from the gradient, which goes elsewhere.",
+    "note_gradient": "Measured from the running code: highlighted where the gradient is not zero. "
+    "A part of this function is hidden from it: the value uses other inputs.",
 }
 
 AXES = {  # the word for one step along an axis, by layout

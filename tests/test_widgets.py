@@ -14,6 +14,8 @@ from normlib.layers import (
     GroupNorm,
     InstanceNorm,
     LayerNorm,
+    MeanOnlyBatchNorm,
+    RMSNorm,
     SwitchableNorm,
 )
 from normlib.widgets import AxesExplorer, Flipbook, Predict
@@ -321,3 +323,68 @@ def test_where_no_single_mean_and_variance_gives_the_output_none_is_shown():
     assert [v["source"][0] for v in found] == ["none", "none", "measured", "none"]
     assert found[0]["formula"] == "mixture"
     assert found[2]["formula"] == "standardise"
+
+
+def formula_of(fn, x, **settings):
+    return AxesExplorer(fn, x, **settings).spec["methods"][0]["variants"][0]["formula"]
+
+
+def learned(layer):
+    """A layer with random parameters."""
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5)
+    return layer
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_arithmetic_is_named_where_it_gives_the_outputs_however_few_examples(n):
+    tokens, images = torch.randn(n, 3, 5), torch.randn(n, 4, 2, 3)
+    assert formula_of(learned(LayerNorm(5)), tokens) == "standardise"
+    assert formula_of(learned(LayerNorm((4, 2, 3))), images) == "standardise"
+    assert formula_of(learned(GroupNorm(2, 4)), images) == "standardise"
+    assert formula_of(learned(RMSNorm(5)), tokens) == "rms"
+    weight = torch.arange(1.0, 6.0).double()
+    assert formula_of(lambda x: weight * nn.functional.normalize(x, dim=-1), tokens) == "length"
+    for other in (
+        torch.tanh, lambda x: x.softmax(-1), lambda x: x**3 * x.mean(-1, keepdim=True),
+        lambda x: 1e-6 * x.softmax(-1), lambda x: x.var(-1, keepdim=True).expand_as(x),
+    ):  # fmt: skip
+        assert formula_of(other, tokens) == "mixture"
+
+
+def test_a_mean_only_norm_with_a_bias_is_centred():
+    assert formula_of(learned(MeanOnlyBatchNorm(4)), X) == "centre"
+
+
+def test_statistics_from_memory_are_shown_only_where_they_give_the_output():
+    layer = nn.BatchNorm2d(4)
+    layer(X)
+    shown = AxesExplorer(layer.eval(), X).spec["methods"][0]["variants"][0]
+    assert set(shown["source"]) == {"running"}
+
+    class Squashed(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x).tanh()
+
+    squashed = AxesExplorer(Squashed(4).eval(), X).spec["methods"][0]["variants"][0]
+    assert set(squashed["source"]) == {"none"}
+
+
+def test_batch_renorm_is_shown_as_two_things():
+    spec = AxesExplorer({"Renorm": BatchRenorm(4)}, X).spec
+    assert [m["name"] for m in spec["methods"]] == ["Renorm: its value", "Renorm: its gradient"]
+    value, gradient = (m["variants"][0] for m in spec["methods"])
+    assert set(value["sees"]["counts"]) == {1}
+    assert value["sees"]["itself"] == "This output uses 1 value: its own input."
+    assert set(gradient["sees"]["counts"]) == {30}
+    assert "The gradient of this output goes to 30 of the inputs" in gradient["sees"]["text"][0]
+    assert "hidden from" in spec["text"][value["note"]]
+    assert "need not change" in spec["text"][gradient["reach_note"]]
+
+
+def test_the_words_say_that_the_values_decide():
+    spec = AxesExplorer(nn.Sequential(BatchNorm(4), nn.ReLU()), X).spec
+    variant = spec["methods"][0]["variants"][0]
+    assert set(variant["sees"]["counts"]) == {30}
+    assert "depends on the input" in spec["text"][variant["note"]]
+    assert "can change" in spec["text"][variant["reach_note"]]

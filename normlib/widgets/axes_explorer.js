@@ -272,7 +272,7 @@ function render({ model, el, signal }) {
   function drawWords(variant, cell, question, kind) {
     const rows = variant[question], count = rows.counts[kind];
     const own = count === 1 && rows.runs[rows.offsets[kind]] === cell;
-    what.textContent = own ? text[question === "sees" ? "uses_itself" : "moves_itself"] : rows.text[kind];
+    what.textContent = (own && rows.itself) || rows.text[kind];
     where.textContent = name(cell);
     const stat = variant.sees.which[cell];
     const source = variant.source[stat], mean = variant.mean[stat], variance = variant.var[stat];
@@ -292,8 +292,8 @@ function render({ model, el, signal }) {
     readout.normalized.textContent = known ? number(normalized) : "–";
     readout.output.textContent = number(output);
     if (question === "reaches") {
-      arithmetic.textContent = fill(text.reach_note, { x: number(x[cell]) });
-      note.textContent = text.measured;
+      arithmetic.textContent = fill(text[variant.reach_note], { x: number(x[cell]) });
+      note.textContent = text[variant.note];
       return;
     }
     const values = {
@@ -304,8 +304,8 @@ function render({ model, el, signal }) {
       ? fill(text[`arithmetic_${source === "running" ? source : variant.formula}`], values)
       : fill(text.no_arithmetic, values);
     const equal = Math.abs(normalized - output) <= 1e-5 * (1 + Math.abs(output));
-    note.textContent = !known ? text.measured
-      : `${fill(equal ? text.equal : text.differs, values)} ${text.measured}`;
+    note.textContent = !known ? text[variant.note]
+      : `${fill(equal ? text.equal : text.differs, values)} ${text[variant.note]}`;
   }
 
   function draw() {

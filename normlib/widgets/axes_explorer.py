@@ -1,12 +1,16 @@
 """AxesExplorer: point at an output and see which inputs it uses, measured from the code."""
 
+import itertools
+import numbers
+
 import anywidget
 import numpy as np
 import torch
 import traitlets
 
 from normlib import messages
-from normlib.axes import footprint, layout_of, number_rows, private_copy
+from normlib.axes import layout_of
+from normlib.footprint import Runner, examine, moved, number_rows
 from normlib.widgets._base import Packer, source
 
 MAX_CELLS = 4096
@@ -24,7 +28,9 @@ class AxesExplorer(anywidget.AnyWidget):
         (convolution) for functions of a weight tensor, outputs down and inputs to the right.
     probes: as in footprint: 0 measures at the values of x, for functions such as max.
 
-    All footprints are measured here, once; the browser only looks them up. Traits to read or set:
+    All footprints are measured here, once, where x is; the browser only looks them up. A method
+    that hides a part of itself from the gradient gets two entries: what its value uses, and where
+    its gradient goes. Traits to read or set:
     `method` and `setting` (indices), `cell` (flat index into x), `question` ("sees" or
     "reaches"), `values` ("before" or "after").
     """
@@ -40,7 +46,7 @@ class AxesExplorer(anywidget.AnyWidget):
     question = traitlets.Enum(["sees", "reaches"], "sees").tag(sync=True)
     values = traitlets.Enum(["before", "after"], "before").tag(sync=True)
 
-    def __init__(self, methods, x, layout=None, probes=3, **traits):
+    def __init__(self, methods, x, layout=None, probes=None, **traits):
         if layout is None and getattr(x, "ndim", None) == 3:
             layout = "NLC"
         layout = layout_of(x, layout)
@@ -57,19 +63,25 @@ class AxesExplorer(anywidget.AnyWidget):
             bad = int((~x.isfinite()).sum())
             raise ValueError(f"x has {bad} values that are NaN or infinite; look at them first")
         packer = Packer()
-        x = x.detach().cpu().double()
-        entries = []
+        x, entries = x.detach().double(), []
         for name, settings in named_methods(methods).items():
-            variants = [
-                measure(f"{name} ({key})" if key != "" else name, fn, x, layout, probes, packer)
+            looks = [
+                look(f"{name} ({key})" if key != "" else name, fn, x, probes)
                 for key, fn in settings.items()
             ]
-            entries.append({"name": name, "settings": list(settings), "variants": variants})
+            hides = any(found.hidden.any() for *_, found in looks)
+            for kind in ("value", "gradient") if hides else ("whole",):
+                variants = [
+                    describe(fn, x, *seen, kind, layout, packer)
+                    for fn, seen in zip(settings.values(), looks, strict=True)
+                ]
+                label = messages.EXPLORER[f"method_{kind}"].format(name=name)
+                entries.append({"name": label, "settings": list(settings), "variants": variants})
         spec = {
             "shape": list(x.shape),
             "layout": list(layout),
             "axes": messages.AXES[layout],
-            "x": packer.add(x.numpy(), "f8"),
+            "x": packer.add(x.cpu().numpy(), "f8"),
             "methods": entries,
             "text": messages.EXPLORER,
         }
@@ -114,76 +126,95 @@ def named_methods(methods):
     return settings
 
 
-def measure(name, fn, x, layout, probes, packer):
-    """Run one method: its outputs, both footprints, and the statistics of every footprint."""
+def look(name, fn, x, probes):
+    """One method's footprint, and its outputs at x and at a few random inputs: (4, *x.shape)."""
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            y = private_copy(fn)(x.clone()).double()
-        mask = footprint(fn, x, probes=probes)
+        run, found = Runner(fn, x), examine(fn, x, probes=probes)
+        inputs = torch.stack([x, *(run.probe(2 * number) for number in range(3))])
+        outputs = [run(one).detach().double() for one in inputs]
     except Exception as error:
+        raise ValueError(f"{name} fails here: {error}") from error
+    if outputs[0].shape != x.shape:
         raise ValueError(
-            f"{name} fails on a float64 tensor of shape {tuple(x.shape)}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if y.shape != x.shape:
-        raise ValueError(
-            f"{name} returns shape {tuple(y.shape)} for input {tuple(x.shape)}: "
+            f"{name} returns shape {tuple(outputs[0].shape)} for input {tuple(x.shape)}: "
             "the explorer shows functions that keep the shape"
         )
-    mask = mask.reshape(x.numel(), x.numel())
+    return inputs.cpu(), torch.stack(outputs).cpu(), found
+
+
+def describe(fn, x, inputs, outputs, found, kind, layout, packer):
+    """What the browser needs of one method: both footprints, and the statistics of each."""
+    hidden = found.hidden.any()
+    mask = moved(fn, x) if hidden and kind == "value" else found.mask
+    mask, x = mask.reshape(x.numel(), x.numel()), x.cpu()
     which, first = number_rows(mask)
     sees = mask[first].numpy()
-    eps = float(getattr(fn, "eps", 1e-5) or 0.0)
-    found = formula(x, y, sees, which, eps, affine=layout.startswith("N"))
-    stats = [statistics(fn, x, row, cell, found) for row, cell in zip(sees, first, strict=True)]
-    if all(where == "running" for *_, where in stats):
-        found = "standardise"
+    eps = getattr(fn, "eps", 1e-5) or 0.0
+    eps = float(eps) if isinstance(eps, numbers.Real) else 1e-5
+    form = formula(fn, inputs, outputs, sees, which, eps)
+    stats = [statistics(fn, x, row, cell, form) for row, cell in zip(sees, first, strict=True)]
+    verbs = ("gradient", "taught") if kind == "gradient" else ("uses", "moves")
+    note = kind if hidden else "varies" if found.varies.any() else "whole"
     return {
-        "y": packer.add(y.numpy(), "f8"),
+        "y": packer.add(outputs[0].numpy(), "f8"),
         "eps": eps,
-        "formula": found,
-        "sees": describe_rows(mask, x.shape, layout, "uses", packer),
-        "reaches": describe_rows(mask.T, x.shape, layout, "moves", packer),
+        "formula": "standardise" if form == "running" else form,
+        "note": f"note_{note}",
+        "reach_note": f"reach_{note}",
+        "sees": describe_rows(mask, x.shape, layout, verbs[0], packer),
+        "reaches": describe_rows(mask.T, x.shape, layout, verbs[1], packer),
         "mean": packer.add([s[0] for s in stats], "f8"),
         "var": packer.add([s[1] for s in stats], "f8"),
         "source": [s[2] for s in stats],
     }
 
 
-def formula(x, y, sees, which, eps, affine):
-    """Which arithmetic on each footprint gives the outputs.
+def formula(fn, x, y, sees, which, eps):
+    """Which arithmetic on each footprint gives the outputs; "mixture" where none does.
 
-    "standardise" also, if `affine`, up to a weight and a bias that all examples share, and
-    "mixture" where nothing fits: several statistics, or none.
+    x, y: several inputs and outputs, (inputs, *shape). The arithmetic may be followed by a weight
+    and a bias, per index of axis 1, of the last axis, or per element of an example.
     """
-    whole, x, y = x, x.reshape(-1), y.reshape(-1)
-    cells = [x[torch.as_tensor(row)] for row in sees]
-    mean = torch.stack([v.mean() for v in cells])[which]
-    square = torch.stack([v.square().mean() for v in cells])[which]
-    count = torch.tensor([len(v) for v in cells])[which]
+    flat = x.flatten(1)
+    cells = [flat[:, torch.as_tensor(row)] for row in sees]
+    mean = torch.stack([v.mean(1) for v in cells], 1)[:, which].view(x.shape)
+    square = torch.stack([v.square().mean(1) for v in cells], 1)[:, which].view(x.shape)
+    count = torch.tensor([row.sum() for row in sees])[which].view(x.shape[1:])
     candidates = {
         "standardise": (x - mean) / (square - mean**2 + eps).sqrt(),
-        "centre": x - mean,
         "rms": x / (square + eps).sqrt(),
         "length": x / (square * count).sqrt(),
+        "centre": x - mean,
     }
-    matching = (n for n, c in candidates.items() if torch.allclose(c, y, rtol=1e-4, atol=1e-6))
-    found = next(matching, None if affine else "mixture")
-    if found is None:
-        plain, output = (t.reshape(len(whole), -1) for t in (candidates["standardise"], y))
-        plain, output = plain - plain.mean(0), output - output.mean(0)
-        fit = (plain * output).sum(0) / plain.square().sum(0) * plain
-        found = "standardise" if torch.allclose(fit, output, rtol=1e-3, atol=1e-5) else "mixture"
-    return found
-
-
-def statistics(fn, x, row, cell, found):
-    """Mean, biased variance and where they are from: the cells of a footprint, or memory."""
     running = getattr(fn, "running_mean", None), getattr(fn, "running_var", None)
-    if row.sum() == 1 and None not in running and not fn.training:
+    if count.max() == 1:
+        candidates = {}
+        if all(getattr(r, "shape", None) == x.shape[2:3] for r in running):
+            mean, var = (r.cpu().double().view(-1, *[1] * (x.dim() - 3)) for r in running)
+            candidates = {"running": (x - mean) / (var + eps).sqrt()}
+    shared = [], [a for a in range(x.dim()) if a != 2], list(range(x.dim() - 1)), [0, 1]
+    for tolerance, axes, name in itertools.product((1e-8, 1e-4), shared, candidates):
+        if _gives(candidates[name], y, axes, tolerance):
+            return name
+    return "mixture"
+
+
+def _gives(plain, y, axes, tolerance):
+    """Whether y is `plain`, or a weight times it plus a bias that are the same along `axes`."""
+    near = {"rtol": tolerance, "atol": tolerance * y.std().item()}
+    if not axes:
+        return torch.allclose(plain, y, **near)
+    plain, y = (t - t.mean(axes, keepdim=True) for t in (plain, y))
+    weight = (plain * y).sum(axes, keepdim=True) / plain.square().sum(axes, keepdim=True)
+    return torch.allclose(weight * plain, y, **near)
+
+
+def statistics(fn, x, row, cell, form):
+    """Mean, biased variance and where they are from: the cells of a footprint, or memory."""
+    if form == "running":
         channel = np.unravel_index(cell, x.shape)[1]
-        return running[0][channel].item(), running[1][channel].item(), "running"
-    if row.sum() < 2 or found == "mixture":
+        return fn.running_mean[channel].item(), fn.running_var[channel].item(), "running"
+    if row.sum() < 2 or form == "mixture":
         return float("nan"), float("nan"), "none"
     values = x.reshape(-1)[torch.as_tensor(row)]
     return values.mean().item(), values.var(unbiased=False).item(), "measured"
@@ -203,14 +234,15 @@ def describe_rows(mask, shape, layout, verb, packer):
         "offsets": packer.add(offsets, "i4"),
         "counts": [int(row.sum()) for row in rows],
         "text": [sentence(row.reshape(shape), layout, verb) for row in rows],
+        "itself": messages.EXPLORER.get(f"{verb}_itself"),
     }
 
 
 def sentence(mask, layout, verb):
     """Say in words what a footprint is: "This output uses 64 values: channel 2, ..."."""
     text, count = messages.EXPLORER, int(mask.sum())
-    form = {0: f"{verb}_nothing", 1: f"{verb}_other"}.get(count, verb)
-    return text[form].format(count=count, what=block(mask, layout) if count else "")
+    form = {0: f"{verb}_nothing", 1: f"{verb}_other"}.get(count)
+    return text.get(form, text[verb]).format(count=count, what=block(mask, layout) if count else "")
 
 
 def block(mask, layout):
