@@ -91,7 +91,7 @@ def _check_function(answer, expected, inputs, mistakes, tolerance):
     if not callable(answer):
         return False, CHECK["not_function"].format(kind=type(answer).__name__)
     got_all = []
-    right = [expected(*_clones(case)) for case in inputs]
+    right = [expected(*_clones(case)).cpu() for case in inputs]
     for case, want in zip(inputs, right, strict=True):
         mine = _clones(case)
         shape = tuple(getattr(case[0], "shape", ()))
@@ -103,19 +103,19 @@ def _check_function(answer, expected, inputs, mistakes, tolerance):
         problem = _problem(got, want, case, mine)
         if problem:
             return False, problem
-        got_all.append(got.detach().to(want.dtype))
+        got_all.append(got.detach().to(want))
     if _agree(got_all, right, tolerance):
         worst = max((g - w).abs().max().item() for g, w in zip(got_all, right, strict=True))
         return True, CHECK["all_equal"].format(count=len(inputs), error=worst)
     for message, wrong in mistakes.items():
         try:
-            if _agree(got_all, [wrong(*_clones(case)) for case in inputs], tolerance):
+            if _agree(got_all, [wrong(*_clones(case)).cpu() for case in inputs], tolerance):
                 return False, message
         except Exception:  # this mistake is impossible on these inputs
             continue
     first = [case[0] for case in inputs]
     if all(
-        isinstance(f, torch.Tensor) and torch.equal(g, f)
+        isinstance(f, torch.Tensor) and torch.equal(g, f.cpu())
         for g, f in zip(got_all, first, strict=True)
     ):
         return False, CHECK["unchanged"]

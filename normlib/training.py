@@ -82,7 +82,7 @@ def fit(
     model, data, *, lr=0.1, epochs=5, batch_size=64, seed=0, weight_decay=0.0,
     optimizer="sgd", rates=None,
 ):  # fmt: skip
-    """Train a classifier in place on a data.Split and return its History.
+    """Train a classifier in place, where it is, on a data.Split and return its History.
 
     Batches are full ones in an order set by `seed`, which also seeds torch for Dropout.
     rates: factors on the learning rate of parameters by the last part of their name, such as
@@ -98,14 +98,15 @@ def fit(
     torch.manual_seed(seed)
     groups = _groups(model, rates or {}, lr)
     step = kinds[optimizer](groups, lr=lr, weight_decay=weight_decay)
-    history = History()
+    history, device = History(), _device(model, data.x)
     for _ in range(epochs):
         model.train()
         for batch in torch.randperm(len(data.x)).split(batch_size):
             if len(batch) < batch_size:
                 break
             step.zero_grad()
-            loss = F.cross_entropy(model(data.x[batch]), data.y[batch])
+            x, y = data.x[batch].to(device), data.y[batch].to(device)
+            loss = F.cross_entropy(model(x), y)
             loss.backward()
             step.step()
             history.loss.append(loss.item())
@@ -113,6 +114,11 @@ def fit(
         if history.diverged:
             break
     return history
+
+
+def _device(model, x):
+    """Where the model computes: the device of its parameters, or of x if it has none."""
+    return next((p.device for p in model.parameters()), x.device)
 
 
 def _groups(model, rates, lr):
@@ -139,7 +145,7 @@ def accuracy(model, x, y):
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        answers = model(x).argmax(1)
+        answers = model(x.to(_device(model, x))).argmax(1).to(y.device)
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -156,7 +162,8 @@ def gradients_by_layer(model, x, y):
         for module in model
         if isinstance(module, nn.Linear)
     ]
-    loss = F.cross_entropy(model(x), y)
+    device = _device(model, x)
+    loss = F.cross_entropy(model(x.to(device)), y.to(device))
     for hook in hooks:
         hook.remove()
     return torch.stack([g.norm() for g in torch.autograd.grad(loss, outputs)])
