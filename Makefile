@@ -2,18 +2,20 @@
 # make site     run all, write web pages    make slides      run all, write slides
 # make present  open it as live slides      make assignment  write the exercises for nbgrader
 # make links    launch links of this clone  make bench       print the measured budgets
-# make lock     renew the pins
+# make lock     renew the pins              make oldest     fast tests on the lower bounds
 VENV := .venv
 BIN := $(VENV)/bin
 TEACH := .venv-teaching
+OLD := .venv-oldest
 PYTHON ?= python3
 TORCH := $(if $(shell command -v nvidia-smi),auto,cpu)
 COMPILE := $(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-header --no-annotate
 COURSE := $(COMPILE) --group pyproject.toml:dev pyproject.toml -o requirements.txt
+OLDEST := $(BIN)/uv pip install -q --python $(OLD)/bin/python --resolution lowest-direct -e .
 OPEN := -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
   --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-.PHONY: install teaching lab present test site slides assignment links bench lock
+.PHONY: install teaching lab present test oldest site slides assignment links bench lock
 install: $(VENV)/.installed
 teaching: $(TEACH)/.installed
 
@@ -40,6 +42,17 @@ test: install teaching
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
+
+# The lower bounds of pyproject.toml, exactly. Warnings of packages that are newer are no errors.
+$(OLD)/.installed: pyproject.toml $(VENV)/.installed
+	$(PYTHON) -m venv $(OLD)
+	$(OLDEST) --torch-backend=$(TORCH) || $(OLDEST)
+	$(BIN)/uv pip install -q --python $(OLD)/bin/python --group pyproject.toml:dev
+	touch $@
+
+oldest: $(OLD)/.installed
+	$(OLD)/bin/python -m pytest -m "not notebooks and not browser and not site" -W default \
+	  --deselect tests/test_environment.py::test_this_environment_is_ready
 
 site slides links: install
 	$(BIN)/python -m website $@ $(ONLY)
