@@ -80,6 +80,11 @@ def check_count(x, statistics, name):
         )
 
 
+def wide(x):
+    """Half precision as single: a square of half precision soon overflows."""
+    return x.float() if x.element_size() < 4 else x
+
+
 def transformed(x):
     """Whether torch.func is at work on x, or a batch of gradients at once."""
     if torch.compiler.is_compiling():
@@ -180,8 +185,7 @@ def normalize(x, over="NHW", *, eps=1e-5, layout=None, groups=1):
     """
     check_number("eps", eps)
     layout = layout_of(x, layout)
-    wide = x.float() if x.element_size() < 4 else x  # a square of half precision soon overflows
-    split, layout = split_groups(wide, groups, layout)
+    split, layout = split_groups(wide(x), groups, layout)
     mean, var = moments(split, over, layout=layout)
     check_count(x, mean.numel(), f"normalize over {over}")
     return ((split - mean) / (var + eps).sqrt()).reshape(x.shape).to(x.dtype)

@@ -21,6 +21,7 @@ class Footprint:
     hidden: per output, True where moving the input a little changes the output by something else
         than the gradient foretells: a part of the function is hidden from it (`detach`, `no_grad`).
     varies: per output, True where probes disagreed about which inputs count (max, median, ReLU).
+    What one output shows at some probes only, is said of all of them.
     """
 
     mask: torch.Tensor

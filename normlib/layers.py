@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from normlib.axes import check_count, check_number, dims, pool, transformed
-from normlib.norm import LAYOUTS, Norm, NormOverLastAxes, RunningNorm, align, checked, scaled, wide
+from normlib.axes import check_count, check_number, dims, pool, transformed, wide
+from normlib.norm import LAYOUTS, Norm, NormOverLastAxes, RunningNorm, align, checked, scaled
 
 
 class BatchNorm(Norm, _BatchNorm):

@@ -175,11 +175,6 @@ class RunningNorm(Norm, _NormBase):
             nn.init.constant_(parameter, float(name != "bias"))
 
 
-def wide(x):
-    """Half precision as single."""
-    return x.float() if x.element_size() < 4 else x
-
-
 def align(parameter, x):
     """A (C,) parameter with trailing axes of size 1, so that it broadcasts against x."""
     return parameter.view(-1, *[1] * (x.dim() - 2))

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from normlib.axes import check_floating, check_number, check_size, transformed
-from normlib.norm import check_place, checked, wide
+from normlib.axes import check_floating, check_number, check_size, transformed, wide
+from normlib.norm import check_place, checked
 
 
 class WeightNorm(nn.Module):
