@@ -277,19 +277,16 @@ class BatchRenorm(RunningNorm):
     def forward(self, x):
         self.check(x)
         y = wide(x)
-        mean, std, weight, bias = (
-            None if t is None else t.to(y.dtype)
-            for t in (self.running_mean, self.running_std, self.weight, self.bias)
-        )
         if not self.measures(x):
-            return F.batch_norm(y, mean, std.square(), weight, bias, eps=0.0).to(x.dtype)
+            return self.eval_pass(y, self.running_mean, self.running_std.square()).to(x.dtype)
         with torch.no_grad():
             axes = dims(self.over, LAYOUTS[x.dim()])
             mean = y.detach().mean(axes)  # detached, for forward mode does not mind no_grad
             std = ((y.detach() - align(mean, y)).square_().mean(axes) + self.eps).sqrt()
             r, d = self.correction(mean, std)
             self.move(running_mean=mean, running_std=std)
-        if weight is not None:  # (x_hat * r + d) * weight + bias, in one go
+        if self.weight is not None:  # (x_hat * r + d) * weight + bias, in one go
+            weight, bias = self.weight.to(y.dtype), self.bias.to(y.dtype)
             r, d = r * weight, torch.addcmul(bias, d, weight)
         return F.batch_norm(y, None, None, r, d, True, eps=self.eps).to(x.dtype)
 
@@ -380,8 +377,10 @@ class SwitchableNorm(RunningNorm):
         if x.numel() == 0:
             return x.clone()
         rows = wide(x).reshape(*x.shape[:2], -1)  # (N, C, positions)
-        count, mean, var = rows.shape[2], rows, torch.zeros_like(rows)
-        if count > 1:
+        count = rows.shape[2]
+        if count == 1:
+            mean, var = rows, torch.zeros_like(rows)
+        else:
             mean = rows.sum(2, keepdim=True) / count  # (N, C, 1), of every example and channel
             c = rows + -mean  # so, and with sums, it takes fewer passes back than rows − mean
             var = c.square().sum(2, keepdim=True) / count
@@ -471,19 +470,17 @@ class StreamingNorm(RunningNorm):
 
     def forward(self, x):
         self.check(x)
-        c, axes, weight, bias = wide(x), dims(self.over, LAYOUTS[x.dim()]), self.weight, self.bias
+        c, axes = wide(x), dims(self.over, LAYOUTS[x.dim()])
         if not self.measures(x):
-            mean, power = self.remembered("mean"), self.remembered("power")
-            kept = mean, (power + self.eps).pow(2 / self.p), weight, bias
-            kept = (None if t is None else t.to(c.dtype) for t in kept)
-            return F.batch_norm(c, *kept, eps=0.0).to(x.dtype)
+            var = (self.remembered("power") + self.eps).pow(2 / self.p)
+            return self.eval_pass(c, self.remembered("mean"), var).to(x.dtype)
         self.batches.add_(1)
         count = c.numel() // c.shape[1]
         c = c + align(-self.stream("mean", c.sum(axes) / count), c)
         distance = c.abs() if self.p == 1 else c.abs().pow(self.p)
         scale = (self.stream("power", distance.sum(axes) / count) + self.eps).pow(-1 / self.p)
-        scale = scale if weight is None else scale * weight
-        return scaled(c, scale, bias).to(x.dtype)
+        scale = scale if self.weight is None else scale * self.weight
+        return scaled(c, scale, self.bias).to(x.dtype)
 
     def statistics(self, x):
         return 0  # one value is enough, beside what is remembered

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from normlib.axes import check_count, check_floating, check_groups, check_number, check_size
 
 LAYOUTS = {2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
+NO_EPS = 1e-38  # nothing beside any variance; some versions of torch refuse 0
 SIZES = ("num_features", "num_channels", "normalized_shape", "size", "in_features", "out_features")
 FLAGS = ("affine", "bias", "elementwise_affine", "track_running_stats", "centred")
 
@@ -161,6 +162,11 @@ class RunningNorm(Norm, _NormBase):
             running = getattr(self, name)
             running.copy_(torch.lerp(running.to(value.dtype), value.detach(), share))
 
+    def eval_pass(self, y, mean, var):
+        """(y − mean) / sqrt(var), then weight and bias, by the kernel that does it in one pass."""
+        kept = (None if t is None else t.to(y.dtype) for t in (mean, var, self.weight, self.bias))
+        return F.batch_norm(y, *kept, eps=NO_EPS)
+
     def measures(self, x):
         """Whether x is a batch to take statistics of, and to remember."""
         return self.training and x.numel() > 0
@@ -184,4 +190,4 @@ def scaled(x, scale, shift):
     """x * scale + shift with one of each per channel, by the kernel that does it in one pass."""
     scale, shift = (None if t is None else t.to(x.dtype) for t in (scale, shift))
     nothing = torch.zeros_like(scale), torch.ones_like(scale)  # a mean and a variance
-    return F.batch_norm(x, *nothing, scale, shift, eps=0.0)
+    return F.batch_norm(x, *nothing, scale, shift, eps=NO_EPS)
