@@ -1,5 +1,6 @@
 """One seeded training loop, small networks, and what their gradients are."""
 
+import os
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -10,6 +11,19 @@ from torch.nn import functional as F
 # Networks this small gain nothing from a second thread, and on a busy machine they lose: two
 # processes that share two cores with two threads each are several times slower.
 torch.set_num_threads(1)
+
+
+def seeds(count):
+    """The seeds of an experiment: so many numbers in a row, from 0.
+
+    The environment variable NORMLIB_SEEDS moves where they begin, for the whole course: which
+    conclusions stay the same then?
+    """
+    first = int(os.environ.get("NORMLIB_SEEDS", 0))
+    return list(range(first, first + count))
+
+
+(FIRST,) = seeds(1)
 
 
 @dataclass
@@ -25,7 +39,7 @@ class History:
         return not torch.tensor(self.loss).isfinite().all().item()
 
 
-def mlp(*widths, norm=None, activation=nn.ReLU, gain=1.0, dropout=0.0, seed=0):
+def mlp(*widths, norm=None, activation=nn.ReLU, gain=1.0, dropout=0.0, seed=FIRST):
     """A stack of fully connected layers: mlp(64, 100, 100, 10) has two hidden layers.
 
     norm: called with a width after every hidden layer, for example BatchNorm. The weights start
@@ -43,7 +57,7 @@ def mlp(*widths, norm=None, activation=nn.ReLU, gain=1.0, dropout=0.0, seed=0):
     return nn.Sequential(*layers)
 
 
-def cnn(*channels, norm=None, num_classes=10, seed=0):
+def cnn(*channels, norm=None, num_classes=10, seed=FIRST):
     """3 x 3 convolutions on one-channel images, then the mean over positions and one linear layer.
 
     cnn(8, 8, 16) has three convolutions; the image is halved where the number of channels grows.
@@ -79,7 +93,7 @@ def _he_init(layer, generator, gain=1.0):
 
 
 def fit(
-    model, data, *, lr=0.1, epochs=5, batch_size=64, seed=0, weight_decay=0.0,
+    model, data, *, lr=0.1, epochs=5, batch_size=64, seed=FIRST, weight_decay=0.0,
     optimizer="sgd", rates=None,
 ):  # fmt: skip
     """Train a classifier in place, where it is, on a data.Split and return its History.

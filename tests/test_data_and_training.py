@@ -173,3 +173,9 @@ def test_rates_multiply_the_learning_rate_of_parameters_by_name():
     assert decayed["0.weight"].eq(0).all()
     with pytest.raises(ValueError, match="no parameter of the model is called 'rho'"):
         moved(rates={"rho": 10})
+
+
+def test_the_seeds_of_an_experiment_are_moved_by_one_variable(monkeypatch):
+    assert training.seeds(3) == [0, 1, 2]
+    monkeypatch.setenv("NORMLIB_SEEDS", "100")
+    assert training.seeds(2) == [100, 101]
