@@ -1,0 +1,1 @@
+"""What makers and teachers run: the notebooks, the book, slides, assignments, verdicts, times."""
