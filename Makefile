@@ -1,8 +1,9 @@
 # make lab      open the course             make test        lint, tests, notebooks, browser
-# make site     run all, write web pages    make slides      run all, write slides
+# make book     run what changed, write it  make slides      the same as slides
 # make present  open it as live slides      make assignment  write the exercises for nbgrader
-# make links    launch links of this clone  make bench       print the measured budgets
-# make lock     renew the pins              make oldest     fast tests on the lower bounds
+# make verdicts what turns with the seeds   make bench       print the measured budgets
+# make links    launch links of this clone  make oldest      fast tests on the lower bounds
+# make lock     renew the pins
 VENV := .venv
 BIN := $(VENV)/bin
 TEACH := .venv-teaching
@@ -15,7 +16,7 @@ OLDEST := $(BIN)/uv pip install -q --python $(OLD)/bin/python --resolution lowes
 OPEN := -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
   --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-.PHONY: install teaching lab present test oldest site slides assignment links bench lock
+.PHONY: install teaching lab present test oldest book site slides links verdicts assignment bench lock
 install: $(VENV)/.installed
 teaching: $(TEACH)/.installed
 
@@ -26,7 +27,7 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	touch $@
 
 # Tools for teachers, apart from the course; their notebooks run on the course's kernel.
-$(TEACH)/.installed: teaching/requirements.txt $(VENV)/.installed
+$(TEACH)/.installed: tools/assignment/requirements.txt $(VENV)/.installed
 	$(PYTHON) -m venv $(TEACH)
 	$(TEACH)/bin/python -m pip install -q -r $<
 	$(BIN)/python -m ipykernel install --prefix $(TEACH) 2>/dev/null
@@ -51,20 +52,30 @@ $(OLD)/.installed: pyproject.toml $(VENV)/.installed
 	touch $@
 
 oldest: $(OLD)/.installed
-	$(OLD)/bin/python -m pytest -m "not notebooks and not browser and not site" -W default \
+	$(OLD)/bin/python -m pytest -m "not notebooks and not browser and not book" -W default \
 	  --deselect tests/test_environment.py::test_this_environment_is_ready
 
-site slides links: install
-	$(BIN)/python -m website $@ $(ONLY)
+# LANGUAGE=ko takes translations from locale/; HUB=https://hub.example.org adds its launch button.
+book site: install
+	BOOK_LANGUAGE=$(or $(LANGUAGE),en) BOOK_HUB=$(HUB) $(BIN)/python -m tools.book
+
+links: install
+	$(BIN)/python -m tools.book links
+
+slides: install
+	$(BIN)/python -m tools.slides $(ONLY)
+
+verdicts: install
+	$(BIN)/python -m tools.verdicts $(SETS)
 
 assignment: install
-	$(BIN)/python -m teaching
+	$(BIN)/python -m tools.assignment
 
 bench: install teaching
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m tools.bench
 
 # The CUDA packages stay out of the pins: torch brings them by itself where they are wanted.
 lock: install
 	$(COURSE)
 	$(COURSE) $$(grep -oE '^(nvidia|cuda)-[a-z0-9-]+|^triton' requirements.txt | sed 's/^/--no-emit-package /')
-	$(COMPILE) --group pyproject.toml:teaching -o teaching/requirements.txt
+	$(COMPILE) --group pyproject.toml:teaching -o tools/assignment/requirements.txt

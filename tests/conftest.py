@@ -1,6 +1,8 @@
 """Settings for all tests: one seed, pictures without a window, and the browser's fixtures."""
 
 import os
+import subprocess
+import sys
 import tempfile
 
 # Before Jupyter and normlib are imported: verdicts of test runs are not those of this machine.
@@ -11,16 +13,45 @@ import pytest
 import torch
 
 from tests.browser.lab import CHROMIUM_FLAGS, chromium
+from tools.notebooks import NOTEBOOKS, counts
 
 matplotlib.use("agg")
 NO_BROWSER = "no Chromium or Chrome on this machine: browser tests cannot run"
-EXECUTED = {}  # path: notebook with its outputs, filled by test_notebooks for test_site
+
+
+IN_JUPYTERLAB = [p for p in NOTEBOOKS if p.stem.startswith(("00", "02_1", "04_0", "04_1"))]
+SLOW = ("browser", "notebooks", "book")
 
 
 def pytest_collection_modifyitems(items):
-    """Fast tests first, then the browser, then whole notebooks, then the site made of them."""
-    slow = ("browser", "notebooks", "site")
-    items.sort(key=lambda item: sum((i + 1) * (m in item.keywords) for i, m in enumerate(slow)))
+    """Fast tests first, then the browser, then whole notebooks, then the book made of them."""
+    items.sort(key=lambda item: sum((i + 1) * (m in item.keywords) for i, m in enumerate(SLOW)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def notebooks_run_in_the_background(request):
+    """On the second core, beside the fast tests and the browser, where they will be needed."""
+    if not any("notebooks" in item.keywords for item in request.session.items):
+        yield
+        return
+    names = [p.stem for p in NOTEBOOKS if p not in IN_JUPYTERLAB and not counts(p)]
+    command = [sys.executable, "-m", "tools.notebooks", *names]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # their tests will tell
+    with subprocess.Popen(command, **quiet) as process:
+        yield
+        process.terminate()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What the run spent on what."""
+    spent = dict.fromkeys(("fast", *SLOW), 0.0)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                kind = next((m for m in reversed(SLOW) if m in report.keywords), "fast")
+                spent[kind] += report.duration
+    words = ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in spent.items())
+    terminalreporter.write_line(f"spent on: {words}")
 
 
 def pytest_report_header():

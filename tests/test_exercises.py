@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from normlib import feedback
-from teaching.exercises import exercises
-from website.build import NOTEBOOKS
+from tools.notebooks import NOTEBOOKS, exercises
 
 MUTANTS = 12  # of every exercise
 OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div)

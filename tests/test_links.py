@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from website.build import NOTEBOOKS, ROOT
+from tools.notebooks import NOTEBOOKS, ROOT
 
 PAPERS = {  # arXiv: an author, who is named where the paper is cited
     "1211.5063": "Pascanu", "1502.03167": "Ioffe", "1510.01378": "Laurent", "1602.07868":

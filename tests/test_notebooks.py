@@ -5,25 +5,19 @@ folded solution must pass, and every wrong answer that the check recognises must
 """
 
 import ast
-import copy
-import json
+import contextlib
 import re
 from collections import Counter
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from normlib.feedback import ledger
-from teaching.exercises import exercises
-from tests.conftest import EXECUTED
-from website.build import NOTEBOOKS
+from tools.minutes import minutes
+from tools.notebooks import NOTEBOOKS, ROOT, NotebookError, exercises, load, run, run_all
+from tools.verdicts import report
 
 IDS = [path.stem for path in NOTEBOOKS]
-
-
-def load(path):
-    return nbformat.read(path, as_version=4)
 
 
 def code(notebook):
@@ -91,7 +85,7 @@ def test_a_prediction_comes_before_its_answer(notebook):
 
 def test_cells_are_short(notebook):
     for cell in code(notebook):
-        if "check" not in cell.metadata.get("tags", []):
+        if "check" not in cell.metadata.get("tags", []) and cell.id != "imports":
             assert len(cell.source.splitlines()) <= 20, cell.id
 
 
@@ -121,55 +115,41 @@ def test_every_claim_of_the_ledger_is_tried_exactly_once():
     assert used == Counter(ledger().keys())
 
 
-TRY_EXERCISES = """
-import ast as _ast, json as _json
-
-def _run(source):
-    tree = _ast.parse(source)
-    last = _ast.Expression(tree.body.pop().value)
-    exec(compile(tree, "check", "exec"), globals())
-    return eval(compile(last, "check", "eval"), globals())
-
-def _try(name, stub, check, solution):
-    exec(stub, globals())
-    seen = {"stub": _run(check).title}
-    exec(solution, globals())
-    result = _run(check)
-    seen["solution"] = [result.passed, result.title]
-    seen["mistakes"] = {}
-    for message, wrong in result.mistakes.items():
-        globals()[name] = wrong
-        result = _run(check)
-        seen["mistakes"][message] = [result.passed, result.title]
-    return seen
-
-print(_json.dumps([_try(*e) for e in _json.loads(EXERCISES)]))
-"""
+@pytest.fixture(scope="session")
+def all_have_run():
+    """All at once, two at a time; what does not run fails in its own test."""
+    with contextlib.suppress(NotebookError):
+        run_all(tell=lambda text: None)
 
 
 @pytest.mark.notebooks
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
-def test_runs_in_a_fresh_kernel_and_its_exercises_answer(path):
-    notebook = load(path)
-    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": path.parent}})
-    tries = [(e.name, e.stub.source, e.check.source, e.solution) for e in exercises(notebook)]
-    source = f"EXERCISES = {json.dumps(tries)!r}\n{TRY_EXERCISES}"
-    with client.setup_kernel():
-        for index, cell in enumerate(list(notebook.cells)):
-            client.execute_cell(cell, index)
-            check_outputs(cell)
-        client.set_widgets_metadata()
-        EXECUTED[path] = copy.deepcopy(notebook)
-        extra = nbformat.v4.new_code_cell(source)
-        notebook.cells.append(extra)
-        client.execute_cell(extra, len(notebook.cells) - 1)
-    for (name, *_), seen in zip(tries, json.loads(extra.outputs[0].text), strict=True):
-        assert seen["stub"].startswith("Not yet."), name
+def test_runs_in_a_fresh_kernel_and_its_exercises_answer(path, all_have_run):
+    came_out = run(path)
+    for cell in came_out.notebook.cells:
+        check_outputs(cell)
+    assert None not in came_out.verdicts.values()
+    assert len(came_out.predictions) == len(calls(came_out.notebook, "Predict"))
+    assert len(came_out.exercises) == len(list(exercises(came_out.notebook)))
+    for seen in came_out.exercises:
+        name = seen["name"]
+        assert seen["stub"][1].startswith("Not yet."), name
         assert seen["solution"][0], f"{name}: {seen['solution'][1]}"
         assert seen["mistakes"], f"{name} recognises no mistake"
         for message, (passed, title) in seen["mistakes"].items():
             assert not passed, f"{name}: passes although {message}"
             assert message in title, f"{name}: expected {message!r}, got {title!r}"
+
+
+@pytest.mark.notebooks
+def test_a_notebook_that_fails_says_so_with_its_name_and_cell(tmp_path):
+    cells = [nbformat.v4.new_code_cell(s, id=f"c{i}") for i, s in enumerate(("x = 1", "1 / 0"))]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "small.ipynb"
+    )
+    with pytest.raises(NotebookError, match=r"small.ipynb, cell c1: ZeroDivisionError"):
+        run(tmp_path / "small.ipynb")
 
 
 def check_outputs(cell):
@@ -182,3 +162,41 @@ def check_outputs(cell):
             assert "Not yet." in html
         if "<img" in html:
             assert re.search(r'alt="[^"]{20,}"', html)
+
+
+def test_what_turns_with_the_seeds_is_marked():
+    shown = report(
+        {("a", "1"): ["holds", "holds"], ("b", "Who wins?"): ["we", "they"]}
+    ).splitlines()
+    assert shown[2] == "|  | a | 1 | holds | holds |"
+    assert shown[3] == "| turns | b | Who wins? | we | they |"
+
+
+def test_no_cell_names_a_seed_by_its_number(notebook):
+    makers = r"(manual_seed|default_rng)\(\d+\)|(random_state|\bseeds?) ?(=|==) ?\d|seeds? = range"
+    loops = r"for (seed|s) in range\("
+    for cell in code(notebook):
+        assert not re.search(f"{makers}|{loops}", cell.source), f"{cell.id}: use training.seeds"
+
+
+def stated(text):
+    """The minutes that a text names, without exercises and with them."""
+    (both,) = re.findall(r"(\d+) minutes, (\d+) with the exercises", text)
+    return tuple(map(int, both))
+
+
+def test_the_map_names_the_minutes_that_the_notebooks_name():
+    rows = (ROOT / "README.md").read_text("utf-8")
+    for path in NOTEBOOKS:
+        named = re.search(rf"\({re.escape('notebooks/' + path.name)}\).*\| (\d+) \| (\d+) \|", rows)
+        assert tuple(map(int, named.groups())) == stated(load(path).cells[0].source), path.stem
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
+def test_the_minutes_are_true(path, all_have_run):
+    came_out = run(path)
+    counted = minutes(came_out.notebook, came_out.seconds)
+    for named, true in zip(stated(came_out.notebook.cells[0].source), counted, strict=True):
+        assert named % 5 == 0
+        assert abs(named - true) < 4, f"{named} minutes are named and {true:.0f} are needed"

@@ -35,10 +35,14 @@ def free_port():
 def server(folder, python=sys.executable):
     """JupyterLab serving folder/notebooks with settings of its own; yields its address."""
     port, home = free_port(), folder / "home"
-    settings = home / "settings/@jupyterlab/apputils-extension"
-    settings.mkdir(parents=True)
-    quiet = {"fetchNews": "false", "checkForUpdates": False}
-    (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
+    for name, settings in {
+        "@jupyterlab/apputils-extension/notification":
+            {"fetchNews": "false", "checkForUpdates": False},
+        "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
+    }.items():  # fmt: skip
+        place = home / f"settings/{name}.jupyterlab-settings"
+        place.parent.mkdir(parents=True)
+        place.write_text(json.dumps(settings))
     (folder / "notebooks").mkdir(exist_ok=True)
     env = os.environ | {
         "JUPYTER_CONFIG_DIR": str(home / "config"),
@@ -112,6 +116,13 @@ class Lab:
               }
               return errors;
             }"""
+        )
+
+    def save(self):
+        """Save the notebook with the state of its widgets, as the menu does."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        self.page.wait_for_function(
+            "() => !window.jupyterapp.shell.currentWidget.context.model.dirty"
         )
 
     def cell(self, id):

@@ -1,7 +1,7 @@
 """The notebooks and the widgets in a real JupyterLab, as a student meets them."""
 
 import re
-import shutil
+import time
 
 import nbformat
 import pytest
@@ -9,7 +9,8 @@ import torch
 from playwright.sync_api import expect
 
 from tests.browser.lab import KERNEL, Lab, server
-from website.build import NOTEBOOKS
+from tests.conftest import IN_JUPYTERLAB
+from tools.notebooks import NOTEBOOKS, found, keep, load, place_of, prepared
 
 pytestmark = pytest.mark.browser
 
@@ -27,16 +28,17 @@ def open_notebook(browser, jupyter):
     opened = []
 
     def opener(notebook):
-        """Open a copy of a notebook (a path, or a list of code cells) in a new page."""
+        """Open a notebook (with its path's name, or a list of code cells) in a new page."""
         if isinstance(notebook, list):
             path = folder / f"cells-{len(list(folder.iterdir()))}.ipynb"
             cells = [nbformat.v4.new_code_cell(s, id=f"cell-{i}") for i, s in enumerate(notebook)]
             metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-            nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+            notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
         else:
-            path = folder / notebook.name
-            shutil.copy(notebook, path)
+            path, notebook = folder / notebook.name, prepared(load(notebook))
+        nbformat.write(notebook, path)
         lab = Lab(browser.new_page(viewport={"width": 1280, "height": 900}), address, path.name)
+        lab.path = path
         opened.append(lab)
         return lab
 
@@ -46,14 +48,29 @@ def open_notebook(browser, jupyter):
         lab.page.close()
 
 
-def test_a_student_runs(open_notebook, subtests):
-    """Every notebook opens, runs, and its widgets answer to pointer and keys."""
-    for path in NOTEBOOKS:
-        with subtests.test(notebook=path.stem):
-            lab = open_notebook(path)
-            assert lab.run_all() == []
-            answers_to_pointer_and_keys(lab, nbformat.read(path, as_version=4))
-            assert lab.errors == []
+@pytest.mark.parametrize("path", IN_JUPYTERLAB, ids=lambda path: path.stem)
+def test_a_student_runs(open_notebook, path):
+    """A notebook opens, runs, and all its widgets answer to pointer and keys; its run is kept."""
+    place, lab, start = place_of(path), open_notebook(path), time.perf_counter()
+    assert lab.run_all() == []
+    seconds = time.perf_counter() - start
+    lab.save()
+    keep(place, load(lab.path), seconds)
+    came_out = found(path)
+    assert came_out.predictions
+    answers_to_pointer_and_keys(lab, came_out.notebook)
+    assert lab.errors == []
+
+
+def test_what_is_run_here_has_every_widget_and_every_kind_of_cell():
+    calls = re.compile(r"\b(AxesExplorer|Flipbook|Predict|reveal|claim|check|show)\(")
+
+    def kinds(path):
+        cells = load(path).cells
+        tags = {tag for cell in cells for tag in cell.metadata.get("tags", [])}
+        return tags | {name for cell in cells for name in calls.findall(cell.source)}
+
+    assert set().union(*map(kinds, IN_JUPYTERLAB)) == set().union(*map(kinds, NOTEBOOKS))
 
 
 def answers_to_pointer_and_keys(lab, notebook):

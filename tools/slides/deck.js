@@ -43,7 +43,7 @@ function go(to) {
 const steps = { PageDown: 1, PageUp: -1, ArrowRight: 1, ArrowLeft: -1, " ": 1 };
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const inside = event.target.closest("[data-widget], nav, a, summary, pre, .scroll");
+  const inside = event.target.closest("[data-widget], nav, a, summary, pre");
   if (inside && !event.key.startsWith("Page")) return;
   if (event.key in steps) go(at + steps[event.key]);
   else if (event.key === "Home") go(0);
@@ -58,3 +58,14 @@ window.addEventListener("hashchange", () => go(parseInt(location.hash.slice(1)) 
 const grown = new ResizeObserver(() => fit(slides[at])); // a folded cell, a widget that fills up
 for (const slide of slides) for (const child of slide.querySelector(".fit").children) grown.observe(child);
 go((parseInt(location.hash.slice(1)) || 1) - 1);
+
+const theme = document.getElementById("theme");
+const dark = () => document.documentElement.dataset.theme === "dark";
+theme.setAttribute("aria-pressed", dark());
+theme.addEventListener("click", () => {
+  document.documentElement.dataset.theme = dark() ? "light" : "dark";
+  theme.setAttribute("aria-pressed", dark());
+  try {
+    localStorage.setItem("theme", document.documentElement.dataset.theme);
+  } catch {} // pages opened from a file may not store anything
+});

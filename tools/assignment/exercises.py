@@ -1,35 +1,13 @@
-"""The exercises of a notebook, found by the tags of its cells, and as an nbgrader assignment."""
+"""The exercises of a notebook as an nbgrader assignment."""
 
 import ast
-import re
-from typing import NamedTuple
 
-import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from tools.notebooks import exercises
 
 POINTS = 1, 2, 3  # warm-up, second, stretch
 SCHEMA = 3  # of nbgrader's cell metadata
-
-
-class Exercise(NamedTuple):
-    """One exercise: the name of its answer, and the source of its stub, check and solution."""
-
-    name: str
-    stub: nbformat.NotebookNode
-    check: nbformat.NotebookNode
-    solution: str
-
-
-def exercises(notebook):
-    """The exercises of a notebook, in order."""
-    tags = ("exercise", "check", "solution")
-    found = [[c for c in notebook.cells if tag in c.metadata.get("tags", [])] for tag in tags]
-    for stub, check, solution in zip(*found, strict=True):
-        last = ast.parse(stub.source).body[-1]
-        name = last.name if isinstance(last, ast.FunctionDef) else last.targets[0].id
-        yield Exercise(
-            name, stub, check, re.search(r"```python\n(.*?)\n```", solution.source, re.S)[1]
-        )
 
 
 def assignment(notebook):

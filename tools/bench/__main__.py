@@ -1,11 +1,11 @@
 """Print what was measured beside the budgets. Nothing here fails: machines differ.
 
-python -m benchmarks [layers] [start] [browser] [notebooks] [classroom]
+python -m tools.bench [layers] [start] [browser] [notebooks] [classroom]
 """
 
 import sys
 
-from benchmarks import browser, classroom, layers, notebooks, start
+from tools.bench import browser, classroom, layers, notebooks, start
 
 PARTS = {
     "layers": layers, "start": start, "browser": browser, "notebooks": notebooks,

@@ -23,7 +23,7 @@ import requests
 import websocket
 
 from tests.browser.lab import free_port
-from website.build import ROOT
+from tools.notebooks import ROOT
 
 TEACHING = ROOT / ".venv-teaching" / "bin"
 NOTEBOOK = ROOT / "notebooks" / "04_2_layer_normalization.ipynb"

@@ -30,6 +30,10 @@ class Model {
 }
 
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const root = document.documentElement;
+const tell = () => (document.body.dataset.jpThemeLight = root.dataset.theme !== "dark");
+new MutationObserver(tell).observe(root, { attributeFilter: ["data-theme"] });
+tell(); // as JupyterLab tells widgets of its theme
 
 const { sources, models } = JSON.parse(document.getElementById("widget-state").textContent);
 const modules = {};
@@ -47,22 +51,6 @@ for (const el of document.querySelectorAll("[data-widget]")) {
     alive[id] = new Model(state); // two views of one widget share it
   }
   const widget = (await modules[source]).default;
-  el.replaceChildren();
   await widget.render({ model: alive[id], el, signal: new AbortController().signal });
 }
-
-const theme = document.getElementById("theme");
-const dark = () => document.documentElement.dataset.theme === "dark";
-const show = () => {
-  theme.setAttribute("aria-pressed", dark());
-  document.body.dataset.jpThemeLight = !dark(); // how JupyterLab tells widgets
-};
-theme.addEventListener("click", () => {
-  document.documentElement.dataset.theme = dark() ? "light" : "dark";
-  try {
-    localStorage.setItem("theme", document.documentElement.dataset.theme);
-  } catch {} // pages opened from a file may not store anything
-  show();
-});
-show();
 document.body.dataset.ready = "true";

@@ -1,0 +1,157 @@
+"""From executed notebooks to a book that lives without a kernel: their outputs, for Sphinx."""
+
+import copy
+import html
+import json
+import pathlib
+import re
+import shutil
+import string
+import subprocess
+import sys
+from urllib.parse import quote
+
+import ipywidgets
+import nbformat
+
+from tools.notebooks import NOTEBOOKS, ROOT, RUNS, entry, widget_state
+
+HERE = pathlib.Path(__file__).parent
+VIEW = "application/vnd.jupyter.widget-view+json"
+PROGRESS = re.compile(r"\d+%\|")  # tqdm's bars: on a page, all work is done
+PARTS = {  # headings of the contents, by the first letters of the notebooks
+    "Start": ("00", "01"), "Batch Normalization": ("02",), "Its limits": ("03",),
+    "Its family": ("04",), "In the end": ("05",),
+}  # fmt: skip
+
+
+def models_of(state):
+    """(sources, models) of all anywidgets: code and style once, then the state of each."""
+    sources, models = {}, {}
+    for id, saved in state.items():
+        if saved["model_module"] != "anywidget":
+            continue
+        kept = {k: v for k, v in saved["state"].items() if not k.startswith("_")}
+        for foreign in ("layout", "tabbable", "tooltip"):
+            kept.pop(foreign, None)
+        name = saved["state"]["_anywidget_id"]
+        sources[name] = {"esm": saved["state"]["_esm"], "css": saved["state"].get("_css", "")}
+        buffers = {buffer["path"][0]: buffer["data"] for buffer in saved.get("buffers", [])}
+        models[id] = {"source": name, "state": kept, "buffers": buffers}
+    return sources, models
+
+
+def host(sources, models):
+    """The saved state of a page's widgets, and the script that brings them to life."""
+    state = json.dumps({"sources": sources, "models": models}, allow_nan=False)
+    state = state.replace("</", "<\\/")
+    script = (HERE / "host.js").read_text("utf-8")
+    return (
+        f'<script type="application/json" id="widget-state">{state}</script>\n'
+        f'<script type="module">\n{script}</script>'
+    )
+
+
+def shown(output, models):
+    """An output as it stands on a page, or None: widgets get their place, progress bars go."""
+    bundle = output.get("data", {})
+    if output.output_type == "stream":
+        return output if output.name == "stdout" else None
+    if VIEW not in bundle:
+        return output
+    id, text = bundle[VIEW]["model_id"], bundle.get("text/plain", "")
+    if id in models:
+        place = f'<div data-widget="{id}"></div>'
+    elif PROGRESS.search(text):
+        return None
+    else:
+        place = f"<p>This control needs Python. Its last state: {html.escape(text)}</p>"
+    return nbformat.v4.new_output("display_data", data={"text/html": place})
+
+
+def chapter(notebook):
+    """An executed notebook as Sphinx's source: cells, marks for the slides, living widgets."""
+    sources, models = models_of(widget_state(notebook))
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": notebook.metadata.kernelspec})
+    for cell in copy.deepcopy(notebook.cells):
+        kind = cell.metadata.slideshow.slide_type
+        if made.cells and kind != "-":
+            mark = f'<div class="nl-slide" data-kind="{kind}" hidden></div>'
+            made.cells.append(nbformat.v4.new_markdown_cell(mark))
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in (shown(o, models) for o in cell.outputs) if o is not None]
+            if cell.metadata.get("jupyter", {}).get("source_hidden"):
+                cell.metadata.tags = [*cell.metadata.get("tags", []), "hide-input"]
+        made.cells.append(cell)
+    made.cells.append(
+        nbformat.v4.new_markdown_cell("```{raw} html\n" + host(sources, models) + "\n```")
+    )
+    return made
+
+
+def first_page():
+    """The cover: what the course is, the explorer itself, the questions, how to open it."""
+    from normlib.data import digit_activations
+    from normlib.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+    from normlib.widgets import AxesExplorer
+
+    methods = {
+        "Batch Norm": BatchNorm(6), "Layer Norm": LayerNorm((6, 4, 4)),
+        "Instance Norm": InstanceNorm(6), "Group Norm": GroupNorm(2, 6),
+    }  # fmt: skip
+    explorer = AxesExplorer(methods, digit_activations(), cell=229)
+    sources, models = models_of(ipywidgets.Widget.get_manager_state(widgets=[explorer])["state"])
+    cards, contents = [], []
+    for one in map(entry, NOTEBOOKS):
+        words = f"<strong>{html.escape(one.title)}</strong> {html.escape(one.question)}"
+        cards.append(f'<a href="{one.stem}.html">{words}</a>')
+    for caption, beginnings in PARTS.items():
+        stems = [p.stem for p in NOTEBOOKS if p.stem.startswith(beginnings)]
+        contents.append("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *stems]))
+    return string.Template((HERE / "index.md").read_text("utf-8")).substitute(
+        explorer=f'<div data-widget="{explorer.model_id}"></div>',
+        cards="".join(cards), contents="\n```\n\n".join(contents), host=host(sources, models),
+    )  # fmt: skip
+
+
+def write_book(out, runs):
+    """Build the book of {path: Run} in the folder `out`. Raises RuntimeError if Sphinx warns."""
+    sources, pages = RUNS / "sources", RUNS / "pages"
+    for old in (sources, pages, out):
+        shutil.rmtree(old, ignore_errors=True)
+    sources.mkdir(parents=True)
+    for path, run in runs.items():
+        nbformat.write(chapter(run.notebook), sources / path.name)
+    (sources / "index.md").write_text(first_page(), "utf-8")
+    shutil.copy(ROOT / "notebooks" / "TEACHING.md", sources)
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
+    command += ["-d", RUNS / "doctrees", "-c", HERE, sources, pages]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the book was not built:\n{done.stderr}")
+    for path in runs:  # what is downloaded is the notebook itself, without outputs
+        shutil.copy(path, pages / "_sources")
+    shutil.copytree(pages, out)
+
+
+def repository():
+    """The address of the repository that this clone came from, for a browser, or None."""
+    command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    address = re.sub(r"^git@([^:]+):", r"https://\1/", found.stdout.strip()).removesuffix(".git")
+    return address if address.startswith("https://") else None
+
+
+def links():
+    """Where Binder and a JupyterHub with nbgitpuller open the course."""
+    first, address = NOTEBOOKS[0].stem, repository()
+    if address is None:
+        return ["This clone has no git remote 'origin' with a public address: there is no link."]
+    github, folder = address.removeprefix("https://github.com/"), address.rsplit("/", 1)[1]
+    where = f"git/{quote(address, safe='')}" if github == address else f"gh/{github}"
+    place = quote(f"lab/tree/{folder}/notebooks/{first}.ipynb", safe="")
+    pull = f"git-pull?repo={quote(address, safe='')}&urlpath={place}"
+    return [
+        f"Binder:     https://mybinder.org/v2/{where}/HEAD?urlpath=lab/tree/notebooks/{first}.ipynb",
+        f"JupyterHub: https://YOUR-HUB/hub/user-redirect/{pull}",
+    ]

@@ -1,0 +1,61 @@
+"""Sphinx's settings for the book. The sources are written by build.py, from executed notebooks."""
+
+import os
+import pathlib
+
+from docutils import nodes
+from latex2mathml.converter import convert
+
+from tools.book.build import repository
+
+project = html_title = "Normalization in deep learning"
+author = "normlib"
+copyright = "MIT licence"
+extensions = ["myst_nb", "sphinx_copybutton"]
+nb_execution_mode = "off"  # the notebooks have been run
+nb_ipywidgets_js = {}  # our widgets bring their own script: nothing is fetched
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+suppress_warnings = ["myst.header"]
+copybutton_selector = ".cell_input pre"
+language, locale_dirs = (
+    os.environ.get("BOOK_LANGUAGE", "en"),
+    [str(pathlib.Path("locale").resolve())],
+)
+html_theme = "sphinx_book_theme"
+html_static_path = [str(pathlib.Path(__file__).with_name("style.css"))]
+html_css_files = ["style.css"]
+html_use_index = False
+html_show_sphinx = False
+html_show_search_summary = False  # it fetches pages, which a file address does not allow
+html_context = {"default_mode": "auto"}
+html_theme_options = {
+    "use_download_button": True, "home_page_in_toc": True, "show_toc_level": 2,
+    "navbar_persistent": [],  # its search stands in the sidebar already
+}  # fmt: skip
+if (address := repository()) is not None:
+    html_theme_options |= {
+        "repository_url": address, "path_to_docs": "notebooks", "use_repository_button": True,
+        "repository_branch": "main",
+    }  # fmt: skip
+    if address.startswith("https://github.com/"):
+        html_theme_options["launch_buttons"] = {
+            "notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+            "jupyterhub_url": os.environ.get("BOOK_HUB", ""),
+        }  # fmt: skip
+
+
+def formula(display):
+    def visit(self, node):
+        self.body.append(convert(node.astext(), display=display))
+        raise nodes.SkipNode
+
+    return visit, None
+
+
+html_math_renderer = "mathml"
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", formula("inline"), formula("block"))

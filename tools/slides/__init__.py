@@ -1,0 +1,1 @@
+"""Decks of slides, one file each that needs nothing else, made from the pages of the book."""
