@@ -29,7 +29,7 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 # Tools for teachers, apart from the course; their notebooks run on the course's kernel.
 $(TEACH)/.installed: tools/assignment/requirements.txt $(VENV)/.installed
 	$(PYTHON) -m venv $(TEACH)
-	$(TEACH)/bin/python -m pip install -q -r $<
+	$(BIN)/uv pip install -q --python $(TEACH)/bin/python -r $< || $(TEACH)/bin/python -m pip install -q -r $<
 	$(BIN)/python -m ipykernel install --prefix $(TEACH) 2>/dev/null
 	touch $@
 

@@ -12,7 +12,7 @@ import matplotlib
 import pytest
 import torch
 
-from tests.browser.lab import CHROMIUM_FLAGS, chromium
+from tools.lab import CHROMIUM_FLAGS, chromium
 from tools.notebooks import NOTEBOOKS, counts
 
 matplotlib.use("agg")
@@ -20,6 +20,7 @@ NO_BROWSER = "no Chromium or Chrome on this machine: browser tests cannot run"
 
 
 IN_JUPYTERLAB = [p for p in NOTEBOOKS if p.stem.startswith(("00", "02_1", "04_0", "04_1"))]
+ON_LIVE_SLIDES = [p for p in NOTEBOOKS if p.stem.startswith("04_2")]
 SLOW = ("browser", "notebooks", "book")
 
 
@@ -34,7 +35,8 @@ def notebooks_run_in_the_background(request):
     if not any("notebooks" in item.keywords for item in request.session.items):
         yield
         return
-    names = [p.stem for p in NOTEBOOKS if p not in IN_JUPYTERLAB and not counts(p)]
+    elsewhere = IN_JUPYTERLAB + ON_LIVE_SLIDES
+    names = [p.stem for p in NOTEBOOKS if p not in elsewhere and not counts(p)]
     command = [sys.executable, "-m", "tools.notebooks", *names]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # their tests will tell
     with subprocess.Popen(command, **quiet) as process:

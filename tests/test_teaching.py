@@ -7,18 +7,20 @@ import pathlib
 import re
 import shutil
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 import pytest
 
-from tests.browser.lab import TOKEN, server
+from tests.conftest import ON_LIVE_SLIDES
 from tools.assignment.exercises import POINTS, assignment
 from tools.bench import classroom
-from tools.notebooks import NOTEBOOKS, ROOT, exercises, run
+from tools.lab import TOKEN, Lab, server
+from tools.notebooks import NOTEBOOKS, ROOT, exercises, keep, load, place_of, prepared
 
 IDS = [path.stem for path in NOTEBOOKS]
-LAYER_NORM = ROOT / "notebooks" / "04_2_layer_normalization.ipynb"
+(LAYER_NORM,) = ON_LIVE_SLIDES
 needs_tools = pytest.mark.skipif(
     not classroom.TEACHING.exists() and not os.environ.get("CI"),
     reason="no teachers' tools here: run make teaching",
@@ -119,8 +121,14 @@ def test_widgets_live_on_live_slides_and_every_slide_fits(browser, tmp_path):
     size = {"width": 1280, "height": 720}
     (tmp_path / "notebooks").mkdir()
     shutil.copy(LAYER_NORM.parent / "rise.css", tmp_path / "notebooks")
-    nbformat.write(run(LAYER_NORM).notebook, tmp_path / "notebooks" / LAYER_NORM.name)
+    place, copied = place_of(LAYER_NORM), tmp_path / "notebooks" / LAYER_NORM.name
+    nbformat.write(prepared(load(LAYER_NORM)), copied)
     with server(tmp_path, classroom.TEACHING / "python") as address:
+        lab, start = Lab(browser.new_page(viewport=size), address, copied.name), time.perf_counter()
+        assert lab.run_all() == []
+        seconds = time.perf_counter() - start
+        lab.save()
+        keep(place, load(copied), seconds)
         page, errors = browser.new_page(viewport=size), []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{address}/rise/{LAYER_NORM.name}?token={TOKEN}")
@@ -148,6 +156,7 @@ def test_widgets_live_on_live_slides_and_every_slide_fits(browser, tmp_path):
         assert explored
         assert len(seen) > 20
         assert errors == []
+        lab.page.close()
         page.close()
 
 

@@ -139,7 +139,9 @@ def prepared(notebook):
     tries = [(e.name, e.stub.source, e.check.source, e.solution) for e in exercises(notebook)]
     claims = re.findall(r'\bclaim\(\s*"([^"]+)"', "\n".join(c.source for c in notebook.cells))
     source = f"CLAIMS = {claims!r}\nEXERCISES = {json.dumps(tries)!r}{LAST}"
-    notebook.cells.append(nbformat.v4.new_code_cell(source, id="what-only-the-kernel-can-tell"))
+    skipped = {"slideshow": {"slide_type": "skip"}}
+    last = nbformat.v4.new_code_cell(source, id="what-only-the-kernel-can-tell", metadata=skipped)
+    notebook.cells.append(last)
     return notebook
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from playwright.sync_api import expect
 
-from tests.browser.lab import KERNEL, Lab, server
 from tests.conftest import IN_JUPYTERLAB
+from tools.lab import KERNEL, Lab, server
 from tools.notebooks import NOTEBOOKS, found, keep, load, place_of, prepared
 
 pytestmark = pytest.mark.browser

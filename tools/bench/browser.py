@@ -8,7 +8,7 @@ import time
 import nbformat
 from playwright.sync_api import sync_playwright
 
-from tests.browser.lab import CHROMIUM_FLAGS, KERNEL, Lab, chromium, server
+from tools.lab import CHROMIUM_FLAGS, KERNEL, Lab, chromium, server
 
 CELLS = {
     "explorer": """

@@ -22,7 +22,7 @@ import psutil
 import requests
 import websocket
 
-from tests.browser.lab import free_port
+from tools.lab import free_port
 from tools.notebooks import ROOT
 
 TEACHING = ROOT / ".venv-teaching" / "bin"

@@ -10,7 +10,10 @@ from tools.notebooks import ROOT, NotebookError, run_all
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["links"]:
-        print(*links(), sep="\n")
+        for place, link in links().items():
+            print(f"{place}: {link}")
+        if not links():
+            print("this clone has no git remote 'origin' with a public address: there is no link")
     else:
         try:
             write_book(ROOT / "_book", run_all())

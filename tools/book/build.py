@@ -108,7 +108,9 @@ def first_page():
     for caption, beginnings in PARTS.items():
         stems = [p.stem for p in NOTEBOOKS if p.stem.startswith(beginnings)]
         contents.append("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *stems]))
+    binder = links().get("Binder")
     return string.Template((HERE / "index.md").read_text("utf-8")).substitute(
+        launch=f"Or [open it on Binder]({binder}), where nothing is kept." if binder else "",
         explorer=f'<div data-widget="{explorer.model_id}"></div>',
         cards="".join(cards), contents="\n```\n\n".join(contents), host=host(sources, models),
     )  # fmt: skip
@@ -143,15 +145,13 @@ def repository():
 
 
 def links():
-    """Where Binder and a JupyterHub with nbgitpuller open the course."""
+    """Where Binder and a JupyterHub with nbgitpuller open the course; {} without a repository."""
     first, address = NOTEBOOKS[0].stem, repository()
     if address is None:
-        return ["This clone has no git remote 'origin' with a public address: there is no link."]
+        return {}
     github, folder = address.removeprefix("https://github.com/"), address.rsplit("/", 1)[1]
     where = f"git/{quote(address, safe='')}" if github == address else f"gh/{github}"
-    place = quote(f"lab/tree/{folder}/notebooks/{first}.ipynb", safe="")
-    pull = f"git-pull?repo={quote(address, safe='')}&urlpath={place}"
-    return [
-        f"Binder:     https://mybinder.org/v2/{where}/HEAD?urlpath=lab/tree/notebooks/{first}.ipynb",
-        f"JupyterHub: https://YOUR-HUB/hub/user-redirect/{pull}",
-    ]
+    place = f"lab/tree/{folder}/notebooks/{first}.ipynb"
+    pull = f"git-pull?repo={quote(address, safe='')}&urlpath={quote(place, safe='')}"
+    binder = f"https://mybinder.org/v2/{where}/HEAD?urlpath=lab/tree/notebooks/{first}.ipynb"
+    return {"Binder": binder, "JupyterHub": f"https://YOUR-HUB/hub/user-redirect/{pull}"}

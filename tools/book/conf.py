@@ -33,17 +33,17 @@ html_theme_options = {
     "use_download_button": True, "home_page_in_toc": True, "show_toc_level": 2,
     "navbar_persistent": [],  # its search stands in the sidebar already
 }  # fmt: skip
-if (address := repository()) is not None:
+address = repository()
+if address is not None and address.startswith("https://github.com/"):
     html_theme_options |= {
         "repository_url": address, "path_to_docs": "notebooks", "use_repository_button": True,
         "repository_branch": "main",
-    }  # fmt: skip
-    if address.startswith("https://github.com/"):
-        html_theme_options["launch_buttons"] = {
+        "launch_buttons": {
             "notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org",
             "colab_url": "https://colab.research.google.com",
             "jupyterhub_url": os.environ.get("BOOK_HUB", ""),
-        }  # fmt: skip
+        },
+    }  # fmt: skip
 
 
 def formula(display):
