@@ -14,7 +14,7 @@ import pytest
 
 from normlib.feedback import ledger
 from tools.minutes import minutes
-from tools.notebooks import NOTEBOOKS, ROOT, NotebookError, exercises, load, run, run_all
+from tools.notebooks import NOTEBOOKS, ROOT, NotebookError, exercises, load, place_of, run, run_all
 from tools.verdicts import report
 
 IDS = [path.stem for path in NOTEBOOKS]
@@ -113,6 +113,19 @@ def test_verdicts_are_measured_and_not_written_down(notebook):
 def test_every_claim_of_the_ledger_is_tried_exactly_once():
     used = Counter(c.args[0].value for path in NOTEBOOKS for c in calls(load(path), "claim"))
     assert used == Counter(ledger().keys())
+
+
+def test_a_run_is_kept_until_something_it_depends_on_changes(tmp_path):
+    path, notebook = tmp_path / "copy.ipynb", load(NOTEBOOKS[0])
+    nbformat.write(notebook, path)
+    place = place_of(path)
+    notebook.cells[0].source += " More words."
+    nbformat.write(notebook, path)
+    assert place_of(path) == place
+    assert place_of(path, shift=1) != place
+    code(notebook)[-1].source += "\n"
+    nbformat.write(notebook, path)
+    assert place_of(path) != place
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
-"""What a student reads stays short: lines of code, without docstrings, comments and blanks."""
+"""What is read stays short: lines of code, without docstrings, comments and blanks."""
 
 import ast
 import io
+import subprocess
 import tokenize
 from pathlib import Path
 
@@ -34,3 +35,19 @@ def test_lines_are_counted_without_words():
 def test_what_a_student_reads_stays_short(files, limit):
     texts = [(NORMLIB / f"{name}.py").read_text("utf-8") for name in files]
     assert sum(map(lines_of_code, texts)) <= limit
+
+
+def test_the_book_is_a_kept_librarys_and_little_of_our_own():
+    book = NORMLIB.parent / "tools" / "book"
+    assert sum(lines_of_code(f.read_text("utf-8")) for f in book.glob("*.py")) <= 200
+    own = [f.read_text("utf-8") for name in ("js", "css", "md") for f in book.glob(f"*.{name}")]
+    assert sum(len(list(filter(str.strip, text.splitlines()))) for text in own) <= 120
+
+
+def test_the_top_level_shows_the_course():
+    listed = subprocess.run(["git", "ls-files"], cwd=NORMLIB.parent, capture_output=True, text=True)
+    top = {path.partition("/")[0] for path in listed.stdout.splitlines()}
+    assert {name for name in top if not name.startswith(".")} <= {
+        "README.md", "LICENSE", "Makefile", "pyproject.toml", "requirements.txt", "CITATION.cff",
+        "notebooks", "normlib", "tests", "tools", "binder",
+    }  # fmt: skip

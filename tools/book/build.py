@@ -14,7 +14,7 @@ from urllib.parse import quote
 import ipywidgets
 import nbformat
 
-from tools.notebooks import NOTEBOOKS, ROOT, RUNS, entry, widget_state
+from tools.notebooks import NOTEBOOKS, ROOT, RUNS, entry, load, widget_state
 
 HERE = pathlib.Path(__file__).parent
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -117,13 +117,17 @@ def first_page():
 
 
 def write_book(out, runs):
-    """Build the book of {path: Run} in the folder `out`. Raises RuntimeError if Sphinx warns."""
+    """Build the book in the folder `out`; a notebook without its Run in {path: Run} has no outputs.
+
+    Raises RuntimeError if Sphinx warns.
+    """
     sources, pages = RUNS / "sources", RUNS / "pages"
     for old in (sources, pages, out):
         shutil.rmtree(old, ignore_errors=True)
     sources.mkdir(parents=True)
-    for path, run in runs.items():
-        nbformat.write(chapter(run.notebook), sources / path.name)
+    for path in NOTEBOOKS:
+        executed = runs[path].notebook if path in runs else load(path)
+        nbformat.write(chapter(executed), sources / path.name)
     (sources / "index.md").write_text(first_page(), "utf-8")
     shutil.copy(ROOT / "notebooks" / "TEACHING.md", sources)
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
@@ -131,7 +135,7 @@ def write_book(out, runs):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the book was not built:\n{done.stderr}")
-    for path in runs:  # what is downloaded is the notebook itself, without outputs
+    for path in NOTEBOOKS:  # what is downloaded is the notebook itself, without outputs
         shutil.copy(path, pages / "_sources")
     shutil.copytree(pages, out)
 

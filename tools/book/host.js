@@ -34,6 +34,9 @@ const root = document.documentElement;
 const tell = () => (document.body.dataset.jpThemeLight = root.dataset.theme !== "dark");
 new MutationObserver(tell).observe(root, { attributeFilter: ["data-theme"] });
 tell(); // as JupyterLab tells widgets of its theme
+let chosen;
+addEventListener("beforeprint", () => ([chosen, root.dataset.theme] = [root.dataset.theme, "light"]));
+addEventListener("afterprint", () => (root.dataset.theme = chosen));
 
 const { sources, models } = JSON.parse(document.getElementById("widget-state").textContent);
 const modules = {};
