@@ -13,12 +13,10 @@ import pytest
 import torch
 
 from tools.lab import CHROMIUM_FLAGS, chromium
-from tools.notebooks import NOTEBOOKS, counts
+from tools.notebooks import NOTEBOOKS, ROOT, counts
 
 matplotlib.use("agg")
 NO_BROWSER = "no Chromium or Chrome on this machine: browser tests cannot run"
-
-
 IN_JUPYTERLAB = [p for p in NOTEBOOKS if p.stem.startswith(("00", "02_1", "04_0", "04_1"))]
 ON_LIVE_SLIDES = [p for p in NOTEBOOKS if p.stem.startswith("04_2")]
 SLOW = ("browser", "notebooks", "book")
@@ -39,7 +37,7 @@ def notebooks_run_in_the_background(request):
     names = [p.stem for p in NOTEBOOKS if p not in elsewhere and not counts(p)]
     command = [sys.executable, "-m", "tools.notebooks", *names]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # their tests will tell
-    with subprocess.Popen(command, **quiet) as process:
+    with subprocess.Popen(command, cwd=ROOT, **quiet) as process:
         yield
         process.terminate()
 

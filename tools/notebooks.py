@@ -9,6 +9,7 @@ import ast
 import hashlib
 import importlib.metadata
 import json
+import multiprocessing
 import os
 import pathlib
 import re
@@ -243,7 +244,8 @@ def run_all(paths=NOTEBOOKS, shift=0, tell=print):
     start, runs = time.perf_counter(), {}
     last = [p for p in paths if counts(p)]
     first = [p for p in (NOTEBOOKS if last else paths) if not counts(p)]
-    with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+    spawn = multiprocessing.get_context("spawn")  # the tests' process has threads
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), spawn) as pool:
         for some in (first, last):
             waiting = [(p, pool.submit(run, p, shift)) for p in some]
             for path, future in waiting:

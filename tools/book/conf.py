@@ -10,18 +10,16 @@ from tools.book.build import repository
 
 project = html_title = "Normalization in deep learning"
 author = "normlib"
-copyright = "MIT licence"
 extensions = ["myst_nb", "sphinx_copybutton"]
 nb_execution_mode = "off"  # the notebooks have been run
 nb_ipywidgets_js = {}  # our widgets bring their own script: nothing is fetched
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]
+nb_code_prompt_show, nb_code_prompt_hide = "Show the code", "Hide the code"
 copybutton_selector = ".cell_input pre"
-language, locale_dirs = (
-    os.environ.get("BOOK_LANGUAGE", "en"),
-    [str(pathlib.Path("locale").resolve())],
-)
+language = os.environ.get("BOOK_LANGUAGE", "en")
+locale_dirs = [str(pathlib.Path("locale").resolve())]
 html_theme = "sphinx_book_theme"
 html_static_path = [str(pathlib.Path(__file__).with_name("style.css"))]
 html_css_files = ["style.css"]
@@ -32,6 +30,7 @@ html_context = {"default_mode": "auto"}
 html_theme_options = {
     "use_download_button": True, "home_page_in_toc": True, "show_toc_level": 2,
     "navbar_persistent": [],  # its search stands in the sidebar already
+    "footer_content_items": "",
 }  # fmt: skip
 address = repository()
 if address is not None and address.startswith("https://github.com/"):
