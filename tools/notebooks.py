@@ -2,7 +2,7 @@
 
 What came out of a run is kept in _runs/, under a name made from everything it depends on. Book,
 slides, tests and bench take it from there. python -m tools.notebooks NAME... runs the notebooks
-whose names begin so, one after another.
+whose names begin so, in that order.
 """
 
 import ast
@@ -259,6 +259,7 @@ def run_all(paths=NOTEBOOKS, shift=0, tell=print):
 
 
 if __name__ == "__main__":
-    for chosen in NOTEBOOKS:
-        if chosen.stem.startswith(tuple(sys.argv[1:])):
-            print(f"{chosen.stem}: {run(chosen).seconds:.0f} s", flush=True)
+    for name in sys.argv[1:]:
+        for chosen in NOTEBOOKS:
+            if chosen.stem.startswith(name):
+                print(f"{chosen.stem}: {run(chosen).seconds:.0f} s", flush=True)
