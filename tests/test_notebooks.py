@@ -212,4 +212,4 @@ def test_the_minutes_are_true(path, all_have_run):
     counted = minutes(came_out.notebook, came_out.seconds)
     for named, true in zip(stated(came_out.notebook.cells[0].source), counted, strict=True):
         assert named % 5 == 0
-        assert abs(named - true) < 4, f"{named} minutes are named and {true:.0f} are needed"
+        assert abs(named - true) <= 5, f"{named} minutes are named and {true:.0f} are needed"
