@@ -17,14 +17,22 @@ from tools.notebooks import NOTEBOOKS, ROOT, counts
 
 matplotlib.use("agg")
 NO_BROWSER = "no Chromium or Chrome on this machine: browser tests cannot run"
-IN_JUPYTERLAB = [p for p in NOTEBOOKS if p.stem.startswith(("00", "02_1", "04_0", "04_1"))]
+IN_JUPYTERLAB = [p for p in NOTEBOOKS if p.stem.startswith(("00", "04_0", "04_1"))]
 ON_LIVE_SLIDES = [p for p in NOTEBOOKS if p.stem.startswith("04_2")]
 SLOW = ("browser", "notebooks", "book")
 
 
 def pytest_collection_modifyitems(items):
-    """Fast tests first, then the browser, then whole notebooks, then the book made of them."""
-    items.sort(key=lambda item: sum((i + 1) * (m in item.keywords) for i, m in enumerate(SLOW)))
+    """Fast tests first, then the browser, then whole notebooks, then the book made of them.
+
+    Teachers' tools come before the notebooks, which are still running in the background then.
+    """
+    items.sort(
+        key=lambda item: (
+            sum((i + 1) * (m in item.keywords) for i, m in enumerate(SLOW)),
+            "test_teaching" not in item.nodeid,
+        )
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
