@@ -203,9 +203,11 @@ def run(path, shift=0):
     """
     RUNS.mkdir(exist_ok=True)
     with FileLock(RUNS / f"{path.stem}.{shift}.lock"):  # somebody else may be at it
-        if found(path, shift) is None:
+        kept = found(path, shift)
+        if kept is None:
             execute(path, shift)
-        return found(path, shift)
+            kept = found(path, shift)
+        return kept
 
 
 def execute(path, shift):
