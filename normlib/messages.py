@@ -6,6 +6,7 @@ EXPLORER = {
     "sheet": "Tensor {shape}. Arrow keys choose a cell.",
     "sees": "What does this output see?",
     "reaches": "What does this input reach?",
+    "change": "What if I change it?",
     "before": "input values",
     "after": "output values",
     "groups": "groups",
@@ -38,6 +39,36 @@ EXPLORER = {
     "arithmetic_length": "x / length = x / √(sum of x²) = {x} / {size} = {normalized}",
     "no_arithmetic": "No formula known here, with ε = {eps}, gives the output {output} from these "
     "values.",
+    "unchanged": "Nothing is changed yet: drag a cell, press + or −, or type a value.",
+    "moved": "{moved} of {count} outputs moved; the largest by {size} ({cell}).",
+    "moved_by_eps": "With ε = 0 none would move: what you see is ε.",
+    "unmoved": "No output moved by more than a thousandth of the outputs' deviation.",
+    "takes_out_shift": "No output moved: {method} takes out a shift of {part}.",
+    "takes_out_scale": "No output moved: {method} takes out the scale of {part}.",
+    "takes_out_both": "No output moved: {method} takes out the shift and the scale of {part}.",
+    "rest_eps": "What is left, {size} at most, is ε's doing.",
+    "rest": "The largest difference is {size}.",
+    "waiting": "The page does not know this function's arithmetic, and no answer has come from "
+    "Python. {count} outputs can move: they are outlined.",
+    "failed": "With this change the function fails: {error}",
+    "part_cell": "this value",
+    "part_tile": "its tile",
+    "part_column": "its {column}",
+    "part_row": "its {row}",
+    "one_cell": "one value",
+    "one_tile": "one tile",
+    "one_column": "one {column}",
+    "one_row": "one {row}",
+    "less": "less",
+    "more": "more",
+    "outlier": "outlier",
+    "back": "put back",
+    "value": "value",
+    "add": "add",
+    "times": "times",
+    "scale": "how far an output moved, from 0 to {top} or more (two deviations of the outputs). "
+    "Dots: what you changed. Blue line: what this output uses.",
+    "histogram": "The values this output uses: before (dashed) and now",
     "equal": "The code gives the same: {output}.",
     "differs": "The code gives {output}: more happens to this value (weight and bias, another "
     "epsilon, or something else).",
@@ -56,8 +87,12 @@ EXPLORER = {
     "position": "position",
     "table": "Mean of each tile; outlined: tiles with a value that enters",
     "table_reaches": "Mean of each tile; outlined: tiles with a value that moves",
+    "table_change": "Mean of each tile of the input; outlined: tiles with an output that moved",
+    "help_change": "Drag a cell up or to the right, or a header for all it stands for. "
+    "+ and − change by a quarter of the deviation, o makes an outlier, c chooses what is "
+    "changed, 0 puts everything back. Arrow keys go to other cells.",
     "help": "Point or use the arrow keys to choose a cell, click to hold it. [ and ] change the "
-    "method, q the question, v the values.",
+    "method, q the question, v the values. Drag to change a value.",
     "help_groups": "Comma and full stop change the groups.",
     "held": "Held: click again to let go.",
     "note_whole": "Measured from the running code: highlighted where the gradient is not zero, and "
@@ -149,4 +184,14 @@ ENVIRONMENT = {
     "other": "{name} is {version}; the course was tested with {wanted}.",
     "remedy": "In the course's folder run: pip install -r requirements.txt -e . Then restart the "
     "kernel. If widgets stay blank, restart JupyterLab too.",
+}
+
+STILL = {
+    "predict": "Run the notebook to choose an answer and lock it.",
+    "flipbook": "Run the notebook to flip through {choices}.",
+    "choice": "{name} ({values})",
+    "explorer": "Run the notebook to point at other cells, and to change them, under {methods}.",
+    "cell": "{method}, {cell}. {sentence}",
+    "sheet": "A row of tiles for every {row}, a column for every {column}; the chosen cell stands "
+    "out, the cells in that sentence are tinted.",
 }

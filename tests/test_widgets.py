@@ -1,10 +1,15 @@
 """What the widgets hold and refuse, without a browser."""
 
+import base64
+import io
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 import traitlets
+from PIL import Image
 from torch import nn
 
 from normlib.axes import normalize
@@ -18,16 +23,14 @@ from normlib.layers import (
     RMSNorm,
     SwitchableNorm,
 )
-from normlib.widgets import AxesExplorer, Flipbook, Predict
-from normlib.widgets._base import Packer
+from normlib.widgets import AxesExplorer, Flipbook, Predict, progress
+from normlib.widgets._base import Packer, unpack
 
 X = torch.randn(3, 4, 2, 5, generator=torch.Generator().manual_seed(0))
 
 
 def unpacked(explorer, where):
-    kind, offset, length = where
-    dtype = {"f8": "<f8", "i4": "<i4"}[kind]
-    return np.frombuffer(explorer.data, dtype, length, offset)
+    return unpack(explorer.data, where)
 
 
 def footprint_of(explorer, cell, question="sees", method=0, setting=0):
@@ -39,6 +42,13 @@ def footprint_of(explorer, cell, question="sees", method=0, setting=0):
     for k in range(offsets[kind], offsets[kind + 1], 2):
         inside[runs[k] : runs[k + 1]] = True
     return inside.reshape(explorer.spec["shape"]), rows["text"][kind]
+
+
+def learned(layer):
+    """A layer with random parameters."""
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5)
+    return layer
 
 
 @pytest.mark.parametrize(
@@ -74,27 +84,27 @@ def test_reaches_is_the_transpose_of_sees():
 @pytest.mark.parametrize(
     "fn", [BatchNorm(4), nn.BatchNorm2d(4), nn.GroupNorm(2, 4), lambda x: normalize(x, "CHW")]
 )
-def test_statistics_and_outputs_equal_torch(fn):
+def test_outputs_equal_torch_and_travel_with_two_tests(fn):
     explorer = AxesExplorer(fn, X)
     variant = explorer.spec["methods"][0]["variants"][0]
-    np.testing.assert_allclose(
-        unpacked(explorer, variant["y"]).reshape(X.shape), fn(X).detach(), atol=1e-5
-    )
-    for cell in (0, 37, 119):
-        inside, _ = footprint_of(explorer, cell)
-        kind = unpacked(explorer, variant["sees"]["which"])[cell]
-        values = X.numpy()[inside]
-        assert abs(unpacked(explorer, variant["mean"])[kind] - values.mean()) < 1e-6
-        assert abs(unpacked(explorer, variant["var"])[kind] - values.var()) < 1e-6
+    y = unpacked(explorer, variant["y"]).reshape(X.shape)
+    np.testing.assert_allclose(y, fn(X).detach(), atol=1e-5)
+    assert len(variant["tests"]) == len(explorer.spec["tests"]) == 2
+    for x, y in zip(explorer.spec["tests"], variant["tests"], strict=True):
+        changed = torch.tensor(unpacked(explorer, x)).view(X.shape)
+        assert not torch.equal(changed, X.double())
+        wanted = fn(changed.float()).detach()
+        np.testing.assert_allclose(unpacked(explorer, y).reshape(X.shape), wanted, atol=1e-5)
 
 
 def test_eval_mode_shows_the_stored_statistics():
     layer = BatchNorm(4)
     layer(X)
     variant = (explorer := AxesExplorer(layer.eval(), X)).spec["methods"][0]["variants"][0]
-    assert set(variant["source"]) == {"running"}
     assert variant["formula"] == "standardise"
-    assert unpacked(explorer, variant["mean"])[0] == pytest.approx(layer.running_mean[0].item())
+    mean, var = (unpacked(explorer, kept) for kept in variant["memory"])
+    np.testing.assert_allclose(mean, layer.running_mean)
+    np.testing.assert_allclose(var, layer.running_var)
 
 
 def test_looking_with_the_explorer_changes_nothing():
@@ -272,6 +282,76 @@ def test_every_array_starts_where_a_browser_can_read_it():
 WEIGHTS = torch.randn(3, 2, 2, 2, generator=torch.Generator().manual_seed(0))
 
 
+def seen_outputs(widget, monkeypatch):
+    """The outputs that a widget shows, in order, and what becomes of them."""
+    shown = {}
+
+    def display(data, *, display_id=None, update=False, **_):
+        assert update == (display_id in shown)
+        shown[display_id] = data
+
+    monkeypatch.setattr("normlib.widgets._base.display", display)
+    widget._ipython_display_()
+    return shown
+
+
+STILLS = {
+    "explorer": lambda: AxesExplorer({"BN": BatchNorm(4), "LN": LayerNorm((4, 2, 5))}, X, cell=33),
+    "tokens": lambda: AxesExplorer(LayerNorm(8), torch.randn(2, 3, 8)),
+    "weights": lambda: AxesExplorer(lambda v: v / v.norm(), torch.randn(5, 3), layout="OI"),
+    "4,096 cells": lambda: AxesExplorer(BatchNorm(8), torch.randn(8, 8, 8, 8)),
+    "flipbook": lambda: Flipbook(draw, height=[1, 2], color=["red"]),
+    "photograph": lambda: Flipbook(noise, seed=[0]),
+    "predict": lambda: Predict("Which?", ["cats", "dogs"]),
+}
+
+
+@pytest.mark.parametrize("name", STILLS)
+def test_a_widget_leaves_words_and_a_picture_behind_itself(name, monkeypatch):
+    widget = STILLS[name]()
+    alive, still = seen_outputs(widget, monkeypatch).values()
+    view = "application/vnd.jupyter.widget-view+json"
+    assert alive[view]["model_id"] == widget.model_id
+    assert alive["text/html"] == alive["text/plain"] == ""
+    text = still["text/html"]
+    assert len(text) < 60_000
+    assert text.startswith(f'<div class="nl-still" data-still="{widget.still}">')
+    assert "Run the notebook to" in still["text/plain"]
+    if name != "predict":
+        code = re.search(r'<img alt="[^"]{8,}" src="data:image/webp;base64,([^"]+)"', text)[1]
+        assert Image.open(io.BytesIO(base64.b64decode(code))).size[0] > 30
+
+
+def test_the_still_says_what_the_explorer_showed(monkeypatch):
+    widget = STILLS["explorer"]()
+    *_, still = seen_outputs(widget, monkeypatch).values()
+    assert "BN, example 0, channel 3, row 0, column 3." in still["text/plain"]
+    assert "This output uses 30 values: channel 3, every example" in still["text/plain"]
+    colors = np.asarray(Image.open(io.BytesIO(widget.picture()[0])).convert("RGB")).reshape(-1, 3)
+    assert (colors == (196, 78, 0)).all(1).any()  # the chosen cell
+    blue = colors[:, 2].astype(int) - colors[:, 0] > 30
+    assert blue.sum() * 120 == 29 * (colors.min(1) < 255).sum()  # the rest of its footprint
+
+
+def test_what_is_locked_later_reaches_the_still(monkeypatch):
+    guess = Predict("Which <b>is</b> it?", ["cats", "dogs"])
+    shown = seen_outputs(guess, monkeypatch)
+    text = shown[guess.still]["text/plain"]
+    assert text.splitlines()[:3] == ["Predict first: Which <b>is</b> it?", "- cats", "- dogs"]
+    assert "&lt;b&gt;" in shown[guess.still]["text/html"]
+    guess.reveal("dogs", because="9 to 1.")
+    assert "9 to 1" not in shown[guess.still]["text/plain"]
+    guess.choice, guess.locked = 0, True
+    text = shown[guess.still]["text/plain"]
+    assert "- cats (yours)" in text
+    assert "- dogs (measured)" in text
+    assert text.endswith("You said cats. What came out: dogs. 9 to 1.")
+
+
+def test_a_bar_goes_through_its_steps_without_a_notebook():
+    assert list(progress([1, 2, 3], "counting")) == [1, 2, 3]
+
+
 def norm_of(v, axes):
     return torch.linalg.vector_norm(v, dim=axes, keepdim=True)
 
@@ -320,20 +400,12 @@ def test_where_no_single_mean_and_variance_gives_the_output_none_is_shown():
     }
     explorer = AxesExplorer(cases, x)
     found = [m["variants"][0] for m in explorer.spec["methods"]]
-    assert [v["source"][0] for v in found] == ["none", "none", "measured", "none"]
-    assert found[0]["formula"] == "mixture"
-    assert found[2]["formula"] == "standardise"
+    assert [v["formula"] for v in found] == ["mixture", "mixture", "standardise", "mixture"]
+    assert [len(v["memory"]) for v in found] == [0, 0, 0, 0]
 
 
 def formula_of(fn, x, **settings):
     return AxesExplorer(fn, x, **settings).spec["methods"][0]["variants"][0]["formula"]
-
-
-def learned(layer):
-    """A layer with random parameters."""
-    for parameter in layer.parameters():
-        nn.init.uniform_(parameter, 0.5, 1.5)
-    return layer
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -360,14 +432,80 @@ def test_statistics_from_memory_are_shown_only_where_they_give_the_output():
     layer = nn.BatchNorm2d(4)
     layer(X)
     shown = AxesExplorer(layer.eval(), X).spec["methods"][0]["variants"][0]
-    assert set(shown["source"]) == {"running"}
+    assert len(shown["memory"]) == 2
 
     class Squashed(nn.BatchNorm2d):
         def forward(self, x):
             return super().forward(x).tanh()
 
     squashed = AxesExplorer(Squashed(4).eval(), X).spec["methods"][0]["variants"][0]
-    assert set(squashed["source"]) == {"none"}
+    assert (squashed["formula"], squashed["memory"]) == ("mixture", [])
+
+
+def test_arithmetic_that_does_not_hold_for_changes_is_not_offered():
+    def clipped(x):  # what the probes see is Layer Norm; an outlier is cut off
+        return normalize(x, "CHW").clamp(max=3.8)
+
+    variant = AxesExplorer(clipped, X).spec["methods"][0]["variants"][0]
+    assert (variant["formula"], variant["tests"]) == ("standardise", [])
+
+
+@pytest.mark.parametrize(
+    ("fn", "length"),
+    [(BatchNorm(4), 1), (learned(BatchNorm(4)), 40), (learned(LayerNorm((4, 2, 5))), 40)],
+)
+def test_weight_and_bias_travel_once_for_all_examples(fn, length):
+    variant = (explorer := AxesExplorer(fn, X)).spec["methods"][0]["variants"][0]
+    weight = unpacked(explorer, variant["weight"])
+    assert len(weight) == length
+    shape = (4, 1, 1) if fn.weight.dim() == 1 else (4, 2, 5)
+    wanted = fn.weight.detach().view(shape).expand(4, 2, 5).flatten()
+    np.testing.assert_allclose(np.resize(weight, 40), wanted, atol=1e-6)
+
+
+def answers(explorer, changes):
+    """What Python says of changes, for a browser that asks."""
+    explorer.asks = True
+    explorer.changes = changes
+    return np.frombuffer(explorer.answer, "<f8").reshape(X.shape), explorer.answered
+
+
+def test_python_answers_for_arithmetic_that_is_not_known():
+    switch = SwitchableNorm(4)
+    explorer = AxesExplorer({"SN": switch, "tanh": {"a": torch.tanh, "b": torch.sigmoid}}, X)
+    changed = X.double().clone()
+    changed[0, 1, 0, 2] = 7
+    y, answered = answers(explorer, {12: 7})
+    np.testing.assert_allclose(y, switch(changed.float()).detach(), atol=1e-5)
+    assert answered == {"method": 0, "setting": 0, "changes": {"12": 7.0}}
+    explorer.method, explorer.setting = 1, 1
+    y, answered = answers(explorer, {12: 7, 0: 1.5})
+    changed[0, 0, 0, 0] = 1.5
+    np.testing.assert_allclose(y, changed.sigmoid())
+    assert answered == {"method": 1, "setting": 1, "changes": {"12": 7.0, "0": 1.5}}
+
+
+def test_a_function_that_fails_on_a_change_says_so():
+    def positive(x):
+        if x.max() > 50:
+            raise ValueError("too large for me")
+        return x.tanh()
+
+    explorer = AxesExplorer(positive, X)
+    assert "too large for me" in answers_error(explorer, {3: 99})
+
+
+def answers_error(explorer, changes):
+    explorer.asks = True
+    explorer.changes = changes
+    return explorer.answered["error"]
+
+
+@pytest.mark.parametrize("wrong", [{120: 1}, {-1: 1}, {"a": 1}, {0: float("nan")}])
+def test_changes_that_cannot_be_are_refused(wrong):
+    explorer = AxesExplorer(BatchNorm(4), X)
+    with pytest.raises(traitlets.TraitError, match="0 to 119"):
+        explorer.changes = wrong
 
 
 def test_batch_renorm_is_shown_as_two_things():

@@ -1,7 +1,8 @@
-"""Three widgets that redraw in the browser and need no kernel once they are shown."""
+"""Three widgets that redraw in the browser and need no kernel once they are shown; and a bar."""
 
 from normlib.widgets.axes_explorer import AxesExplorer
 from normlib.widgets.flipbook import Flipbook
 from normlib.widgets.predict import Predict
+from normlib.widgets.progress import progress
 
-__all__ = ["AxesExplorer", "Flipbook", "Predict"]
+__all__ = ["AxesExplorer", "Flipbook", "Predict", "progress"]

@@ -1,6 +1,7 @@
 // Flipbook: every picture is here already; a slider or button only changes which one is seen.
 
-function render({ model, el, signal }) {
+function render(context) {
+  const { model, signal } = context;
   const { choices, frames, text } = model.get("spec");
   const data = model.get("data");
   const on = (node, event, handler) => node.addEventListener(event, handler, { signal });
@@ -56,8 +57,8 @@ function render({ model, el, signal }) {
 
   const caption = make("p", { class: "nl-caption", "aria-live": "polite" });
   const pages = make("div", { class: "nl-pages" }, ...images);
-  el.append(make("div", { class: "nl-root nl-flipbook", role: "group", "aria-label": text.label },
-    make("div", { class: "nl-bar" }, ...controls.map((c) => c.node)), pages, caption));
+  place(make("div", { class: "nl-root nl-flipbook", role: "group", "aria-label": text.label },
+    make("div", { class: "nl-bar" }, ...controls.map((c) => c.node)), pages, caption), context);
 
   function draw() {
     const index = model.get("index");

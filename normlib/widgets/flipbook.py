@@ -4,18 +4,19 @@ import inspect
 import io
 import itertools
 
-import anywidget
 import matplotlib.pyplot as plt
+import numpy as np
 import traitlets
-from tqdm.auto import tqdm
+from PIL import Image
 
 from normlib import messages
-from normlib.widgets._base import Packer, source
+from normlib.widgets._base import MAX_STILL, Packer, Widget, source, unpack, webp
+from normlib.widgets.progress import progress
 
 MAX_BYTES = 2_000_000
 
 
-class Flipbook(anywidget.AnyWidget):
+class Flipbook(Widget):
     """A picture with sliders that answer at once: every setting is drawn when it is made.
 
     draw: a function of the choices that returns a matplotlib figure.
@@ -30,8 +31,8 @@ class Flipbook(anywidget.AnyWidget):
     when the pictures are larger than 2 MB together. `index` holds the chosen positions.
     """
 
-    _esm = source("flipbook", "js")
-    _css = source("flipbook", "css")
+    _esm = source("js", "flipbook")
+    _css = source("css", "flipbook")
 
     spec = traitlets.Dict().tag(sync=True)
     data = traitlets.Bytes().tag(sync=True)
@@ -51,7 +52,7 @@ class Flipbook(anywidget.AnyWidget):
             dict(zip(choices, values, strict=True))
             for values in itertools.product(*choices.values())
         ]
-        for setting in tqdm(settings, desc=messages.FLIPBOOK["progress"], leave=False):
+        for setting in progress(settings, messages.FLIPBOOK["progress"]):
             picture, width = frame(draw, setting)
             words = alt(**setting) if callable(alt) else f"{alt} {describe(setting)}".strip()
             image = packer.add(bytearray(picture), "u1")
@@ -78,6 +79,26 @@ class Flipbook(anywidget.AnyWidget):
             "text": messages.FLIPBOOK,
         }
         super().__init__(spec=spec, data=packer.bytes(), index=[0] * len(choices))
+
+    def _page(self):
+        """What is seen now: an entry of frames."""
+        sizes = [len(choice["values"]) for choice in self.spec["choices"]]
+        return self.spec["frames"][np.ravel_multi_index(self.index, sizes)]
+
+    def words(self):
+        text = messages.STILL
+        choices = "; ".join(
+            text["choice"].format(name=c["name"], values=", ".join(c["values"]))
+            for c in self.spec["choices"]
+        )
+        return [self._page()["alt"], text["flipbook"].format(choices=choices)]
+
+    def picture(self):
+        page = self._page()
+        image = unpack(self.data, page["image"]).tobytes()
+        while len(image) > MAX_STILL:  # a photograph, say
+            image = webp(Image.open(io.BytesIO(image)).reduce(2))
+        return image, page["alt"]
 
     @traitlets.validate("index")
     def _index_exists(self, proposal):

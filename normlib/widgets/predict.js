@@ -2,7 +2,8 @@
 
 let groups = 0;
 
-function render({ model, el, signal }) {
+function render(context) {
+  const { model, signal } = context;
   const text = model.get("text"), options = model.get("options");
   const on = (node, event, handler) => node.addEventListener(event, handler, { signal });
   const group = `nl-predict-${(groups += 1)}-${Math.random().toString(36).slice(2)}`;
@@ -22,12 +23,13 @@ function render({ model, el, signal }) {
     if (model.get("choice") < 0 || model.get("locked")) return;
     model.set("locked", true);
     model.save_changes();
+    status.focus({ preventScroll: true }); // the button is gone: the keyboard goes on from here
   });
-  const status = make("p", { class: "nl-status", "aria-live": "polite" });
+  const status = make("p", { class: "nl-status", "aria-live": "polite", tabindex: -1, ...focusable });
   const legend = make("legend", {}, model.get("question"));
-  el.append(make("div", { class: "nl-root nl-predict" },
+  place(make("div", { class: "nl-root nl-predict" },
     make("div", { class: "nl-kicker" }, text.label),
-    make("fieldset", {}, legend, ...rows.map((row) => row.node)), lock, status));
+    make("fieldset", {}, legend, ...rows.map((row) => row.node)), lock, status), context);
 
   function draw() {
     const choice = model.get("choice"), locked = model.get("locked"), answer = model.get("answer");

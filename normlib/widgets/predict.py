@@ -1,13 +1,12 @@
 """Predict: say what will happen, lock it, and only then see what does."""
 
-import anywidget
 import traitlets
 
 from normlib import messages
-from normlib.widgets._base import source
+from normlib.widgets._base import Widget, source
 
 
-class Predict(anywidget.AnyWidget):
+class Predict(Widget):
     """A question to answer before the experiment. Nothing is revealed until a choice is locked.
 
     question: a sentence. options: two or more different strings.
@@ -20,8 +19,9 @@ class Predict(anywidget.AnyWidget):
     Traits: `choice` (index or -1), `locked`, `answer` (index or -1).
     """
 
-    _esm = source("predict", "js")
-    _css = source("predict", "css")
+    _esm = source("js", "predict")
+    _css = source("css", "predict")
+    redo = ("locked", "answer", "because")
 
     question = traitlets.Unicode().tag(sync=True)
     options = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -38,6 +38,28 @@ class Predict(anywidget.AnyWidget):
         if len(set(options)) < len(options):
             raise ValueError(f"the options must differ from each other, got {options}")
         super().__init__(question=question, options=options, text=messages.PREDICT)
+
+    def words(self):
+        text, shown = self.text, self.locked and self.answer >= 0
+        yours, measured = self.choice if self.locked else -1, self.answer if shown else -1
+        marks = {yours: text["yours"], measured: text["measured"]} | (
+            {yours: f"{text['yours']}, {text['measured']}"} if yours == measured else {}
+        )
+        options = [
+            f"- {option} ({marks[i]})" if i in marks else f"- {option}"
+            for i, option in enumerate(self.options)
+        ]
+        chosen, answer = self.options[yours], self.options[measured]
+        if shown:
+            form = "right" if yours == measured else "wrong"
+            status = f"{text[form].format(choice=chosen, answer=answer)} {self.because}".strip()
+        else:
+            status = text["locked"].format(choice=chosen) if self.locked else ""
+        return [
+            f"{text['label']}: {self.question}",
+            *options,
+            status or messages.STILL["predict"],
+        ]
 
     def reveal(self, answer, because=""):
         """Hand over the measured answer; it shows once a choice is locked. Returns the widget.

@@ -1,5 +1,9 @@
 """The widgets in a real browser, on a page without a kernel."""
 
+import copy
+import functools
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -7,7 +11,16 @@ import torch
 from torch import nn
 
 from normlib.axes import divisors, normalize
-from normlib.layers import BatchInstanceNorm, BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from normlib.footprint import footprint
+from normlib.layers import (
+    BatchInstanceNorm,
+    BatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+    SwitchableNorm,
+)
 from normlib.widgets import AxesExplorer, Flipbook, Predict
 from tests.browser.host import page_of
 
@@ -68,8 +81,9 @@ def show(browser):
         page.page.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def explorer():
+    """What it is on a page does not come back to it."""
     return AxesExplorer(METHODS, X)
 
 
@@ -124,6 +138,8 @@ def test_keys_change_method_question_values_and_groups(show, explorer):
     page.press("[", "q")
     assert page.text(".nl-sentence strong").startswith("This input moves 64 outputs")
     before = page.text(".nl-table td")
+    page.press("q")
+    assert page.text('[aria-pressed="true"] >> nth=1') == "What if I change it?"
     page.press("q", "v")
     assert page.text(".nl-table td") != before
     page.press("]", "]", "]")
@@ -194,11 +210,26 @@ def test_closing_a_view_leaves_no_listener(show, explorer):
     assert page.text(".nl-where") == before
 
 
-def test_screen_readers_hear_what_changes(show, explorer):
+def test_screen_readers_hear_what_came_out_once(show, explorer):
     page = show(explorer)
-    assert page.page.locator('.nl-sentence[aria-live="polite"]').count() == 1
     assert "Arrow keys" in page.page.locator(".nl-sheet").get_attribute("aria-label")
-    assert page.page.locator("button:not([aria-pressed])").count() == 0
+    assert page.page.locator(".nl-switch button:not([aria-pressed])").count() == 0
+    assert page.page.locator('[aria-live="polite"]').count() == 1
+    page.page.wait_for_timeout(400)  # what stood there at first has been said
+    page.page.evaluate(
+        """() => {
+          window.heard = [];
+          const live = document.querySelector(".nl-heard");
+          new MutationObserver(() => window.heard.push(live.textContent))
+            .observe(live, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    page.page.locator(".nl-sheet").focus()
+    page.press(*["+"] * 12)
+    page.page.wait_for_timeout(600)
+    heard = page.page.evaluate("window.heard")
+    assert len(heard) == 1
+    assert heard[0].endswith(page.text(".nl-moved"))
 
 
 def contrast(page, selector, property="color"):
@@ -245,6 +276,233 @@ def test_four_thousand_cells_are_drawn(show):
     page = show(AxesExplorer(BatchNorm(8), x))
     assert page.page.locator(".nl-cell").count() == 4096
     assert "512 values" in page.text(".nl-sentence strong")
+
+
+# Changing a number. Every output that is read off the page is compared with the method itself.
+
+EVAL = BatchNorm(6)
+EVAL(X)
+CHANGED = {
+    "BN": BatchNorm(6),
+    "LN": LayerNorm((6, 4, 4)),
+    "IN": InstanceNorm(6),
+    "GN": GroupNorm(2, 6),
+    "eval": EVAL.eval(),
+    "RMS": RMSNorm((6, 4, 4), eps=1e-5),
+    "mine": lambda x: 0.5 + normalize(x, "CW") * torch.arange(1.0, 7.0).view(6, 1, 1),
+}
+CELL = (1, 2, 1, 3)
+HERE = np.ravel_multi_index(CELL, X.shape)
+UNIT = X.std(correction=0)
+
+
+LOOKED_AT = [CELL, (3, 2, 0, 0), (1, 5, 3, 1)]
+
+
+@functools.cache
+def footprints(fn):
+    return [footprint(fn, X, at=index) for index in LOOKED_AT]
+
+
+def flat(index):
+    return int(np.ravel_multi_index(index, X.shape))
+
+
+def agrees_with(page, fn, x):
+    """The page shows what fn makes of the changed x: outputs, statistics, and how many moved."""
+    exact = copy.deepcopy(fn).double() if isinstance(fn, nn.Module) else fn
+    before, after = (exact(t.double()).detach() for t in (X, x))
+    distance, unit = (after - before).abs(), before.std(correction=0)
+    moved = page.text(".nl-moved")
+    count = int((distance > 1e-3 * unit).sum())
+    if count:
+        assert moved.startswith(f"{count} of 384 outputs moved; the largest by "), moved
+        largest = float(re.search(r"largest by ([\d.]+)", moved)[1])
+        assert largest == pytest.approx(distance.max().item(), rel=0.06)
+    else:
+        assert moved.startswith("No output moved"), moved
+    for index, seen in zip(LOOKED_AT, footprints(fn), strict=True):
+        page.page.evaluate(f"window.models[0].set('cell', {flat(index)})")
+        assert abs(page.number("x") - x[index]) < 1e-5
+        assert abs(page.number("output") - after[index]) < 1e-5 * unit + 1e-6
+        was = page.text('[data-was="output"]').replace("−", "-")
+        assert abs(float(was) - before[index]) < 1e-5 * unit + 1e-6
+        if seen.sum() > 1:
+            assert page.number("count") == seen.sum()
+            assert abs(page.number("mean") - x[seen].mean()) < 1e-5
+            assert abs(page.number("std") - x[seen].std(correction=0)) < 1e-5
+    page.page.evaluate(f"window.models[0].set('cell', {HERE})")
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_changes_by_key_pointer_and_typing_give_what_the_method_gives(show, name):
+    fn, x = CHANGED[name], X.clone()
+    page = show(AxesExplorer({name: fn}, X, cell=HERE))
+    sheet = page.page.locator(".nl-sheet")
+    sheet.focus()
+    page.press("+")
+    x[CELL] += UNIT / 4
+    agrees_with(page, fn, x)
+    page.press("o")
+    x[CELL] = X.mean() + 6 * UNIT
+    agrees_with(page, fn, x)
+    page.press("0")
+    assert page.text(".nl-moved").startswith("Nothing is changed yet")
+    value = page.page.get_by_label("value", exact=True)
+    value.fill("-3.25")
+    x = X.clone()
+    x[CELL] = -3.25
+    agrees_with(page, fn, x)
+
+    other = (3, 2, 0, 0)  # a second cell, by dragging it 48 pixels up: two deviations
+    box = page.page.locator(".nl-cell").nth(flat(other)).bounding_box()
+    at = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.page.mouse.move(*at)
+    page.page.mouse.down()
+    page.page.mouse.move(at[0], at[1] - 20)
+    page.page.mouse.move(at[0], at[1] - 48)
+    page.page.mouse.up()
+    x[other] += 2 * UNIT
+    agrees_with(page, fn, x)
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_channel_an_example_and_a_tile_change_as_a_whole(show, name):
+    fn = CHANGED[name]
+    page = show(AxesExplorer({name: fn}, X, cell=HERE))
+    page.page.locator(".nl-sheet").focus()
+    page.press("c", "c")  # this value, its tile, its channel
+    page.press("+", "+", "=")
+    x = X.clone()
+    x[:, 2] += 0.75 * UNIT
+    agrees_with(page, fn, x)
+    page.press("0", "c")
+    page.page.get_by_label("times").fill("3")
+    x = X.clone()
+    x[1] *= 3
+    agrees_with(page, fn, x)
+    page.page.get_by_role("button", name="put back").click()
+    page.page.locator(".nl-table td").nth(6 + 4).click()  # the tile of example 1, channel 4
+    page.page.get_by_label("add").fill("-2")
+    x = X.clone()
+    x[1, 4] -= 2
+    agrees_with(page, fn, x)
+    page.page.get_by_role("button", name="put back").click()
+    box = page.page.locator(".nl-sheet").bounding_box()
+    cell = page.page.locator(".nl-cell").nth(flat((0, 3, 0, 0))).bounding_box()
+    at = cell["x"] + 20, box["y"] + 20  # the header of channel 3
+    page.page.mouse.move(*at)
+    page.page.mouse.down()
+    page.page.mouse.move(at[0] + 10, at[1])
+    page.page.mouse.move(at[0] + 24, at[1])
+    page.page.mouse.up()
+    x = X.clone()
+    x[:, 3] += UNIT
+    agrees_with(page, fn, x)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "field", "says"),
+    [
+        ("BN", "its channel", "add", "No output moved: BN takes out a shift of one channel."),
+        ("LN", "its example", "add", "No output moved: LN takes out a shift of one example."),
+        ("IN", "its tile", "times", "No output moved: IN takes out the scale of one tile."),
+        ("RMS", "its example", "times", "No output moved: RMS takes out the scale of one example."),
+    ],
+)
+def test_what_does_not_move_is_what_the_method_takes_out(show, name, part, field, says):
+    page = show(AxesExplorer({name: CHANGED[name]}, X, cell=HERE, question="change"))
+    page.page.get_by_role("button", name=part).click()
+    page.page.get_by_label(field).fill("3")
+    assert page.text(".nl-moved").startswith(says)
+    if field == "times":
+        assert page.text(".nl-moved").endswith("is ε's doing.")
+
+
+def test_what_only_eps_moves_is_called_that(show):
+    small = X * 0.01  # a deviation of 0.02: eps is not small beside its square
+    page = show(AxesExplorer({"LN": LayerNorm((6, 4, 4))}, small, cell=HERE, question="change"))
+    page.page.get_by_role("button", name="its example").click()
+    page.page.get_by_label("times").fill("3")
+    assert re.match(r"\d+ of 384 outputs moved", page.text(".nl-moved"))
+    assert page.text(".nl-moved").endswith("With ε = 0 none would move: what you see is ε.")
+
+
+def test_changed_cells_are_marked_and_go_back(show, explorer):
+    page = show(explorer)
+    page.page.locator(".nl-sheet").focus()
+    page.press("o", "ArrowRight", "+")
+    marks = page.page.locator(".nl-dots")
+    assert marks.get_attribute("d").count("M") == 2
+    assert page.page.evaluate("Object.keys(window.models[0].get('changes'))") == ["0", "1"]
+    page.press("-")  # a nudge up and a nudge down: as it was
+    assert page.page.evaluate("Object.keys(window.models[0].get('changes'))") == ["0"]
+    page.press("q")  # the mark stays where the question is another
+    assert marks.get_attribute("d").count("M") == 1
+    page.press("0")
+    assert marks.get_attribute("d") == ""
+
+
+def test_a_function_that_only_python_knows_says_so_without_python(show):
+    page = show(AxesExplorer({"SN": SwitchableNorm(6), "BN": BatchNorm(6)}, X, cell=HERE))
+    page.page.locator(".nl-sheet").focus()
+    page.press("o")
+    page.page.wait_for_timeout(600)
+    assert "no answer has come from Python" in page.text(".nl-moved")
+    assert "144 outputs can move" in page.text(".nl-moved")
+    assert page.text('[data-key="output"]') == "–"
+    changed = X.clone()
+    changed[CELL] = X.mean() + 6 * UNIT
+    seen = footprint(SwitchableNorm(6), X, at=CELL)
+    assert abs(page.number("mean") - changed[seen].mean()) < 1e-5  # what it can say
+    page.press("]")
+    agrees_with(page, BatchNorm(6), changed)
+
+
+def test_a_script_that_computes_something_else_is_not_believed(show):
+    """The tests that travel along: where the page's own arithmetic fails them, Python is asked."""
+    explorer = AxesExplorer({"BN": BatchNorm(6)}, X, cell=HERE)
+    explorer._esm = str(explorer._esm).replace("(x - s.mean) / Math.sqrt(s.var + eps)", "x * 1.001")
+    page = show(explorer)
+    page.page.locator(".nl-sheet").focus()
+    page.press("o")
+    page.page.wait_for_timeout(600)
+    assert "no answer has come from Python" in page.text(".nl-moved")
+
+
+def test_the_scale_of_colours_stands_while_a_value_changes(show, explorer):
+    page = show(explorer)
+    page.page.locator(".nl-sheet").focus()
+    levels = (
+        "[...document.querySelectorAll('.nl-cell')].map((c) => c.style.getPropertyValue('--v'))"
+    )
+    page.press("+")
+    first = page.page.evaluate(levels)
+    page.press(*["+"] * 8)
+    second = page.page.evaluate(levels)
+    assert float(second[0]) > float(first[0])
+    assert second[16:96] == first[16:96] == ["0.00"] * 80  # other channels
+    page.press("q", "v", "v")
+    x = page.page.evaluate(levels)
+    page.press("0")
+    assert page.page.evaluate(levels)[1:] == x[1:]
+
+
+def test_a_finger_changes_a_number_on_a_narrow_page(browser):
+    context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
+    page = Page(context.new_page(), AxesExplorer({"BN": BatchNorm(6)}, X))
+    box = page.page.locator(".nl-cell").nth(HERE).bounding_box()
+    at = {"x": box["x"] + 3, "y": box["y"] + 3}
+    finger = context.new_cdp_session(page.page)
+    for kind, by in (("touchStart", 0), ("touchMove", 10), ("touchMove", 24), ("touchEnd", None)):
+        points = [] if by is None else [{"x": at["x"] + by, "y": at["y"]}]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    changed = X.clone()
+    changed[CELL] += UNIT
+    agrees_with(page, BatchNorm(6), changed)
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.errors == []
+    context.close()
 
 
 def bar(height, color="blue"):
@@ -335,8 +593,9 @@ def test_a_question_is_text_and_never_markup(show):
     assert "<b>a</b>" in page.text(".nl-predict")
 
 
-def test_a_broken_widget_is_caught(browser, explorer):
+def test_a_broken_widget_is_caught(browser):
     """The harness itself: a script that throws must be heard."""
+    explorer = AxesExplorer(torch.tanh, X)
     explorer._esm = "export default { render() { throw new Error('broken on purpose'); } }"
     page = browser.new_page()
     errors = []
