@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 
 # Before Jupyter and normlib are imported: verdicts of test runs are not those of this machine.
 os.environ["JUPYTER_DATA_DIR"] = tempfile.mkdtemp(prefix="normlib-tests-")
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from tools.lab import CHROMIUM_FLAGS, chromium
-from tools.notebooks import NOTEBOOKS, ROOT, counts
+from tools.notebooks import NOTEBOOKS, ROOT, counts, place_of
 
 matplotlib.use("agg")
 NO_BROWSER = "no Chromium or Chrome on this machine: browser tests cannot run"
@@ -25,12 +26,14 @@ SLOW = ("browser", "notebooks", "book")
 def pytest_collection_modifyitems(items):
     """Fast tests first, then the browser, then whole notebooks, then the book made of them.
 
-    Teachers' tools come before the notebooks, which are still running in the background then.
+    Notebooks that run in the browser come first there, since others wait for them; and teachers'
+    tools before the other notebooks, which are still running in the background then.
     """
+    first = ("test_a_student_runs", "test_teaching")
     items.sort(
         key=lambda item: (
             sum((i + 1) * (m in item.keywords) for i, m in enumerate(SLOW)),
-            "test_teaching" not in item.nodeid,
+            not any(name in item.nodeid for name in first),
         )
     )
 
@@ -41,13 +44,31 @@ def notebooks_run_in_the_background(request):
     if not any("notebooks" in item.keywords for item in request.session.items):
         yield
         return
-    elsewhere = IN_JUPYTERLAB + ON_LIVE_SLIDES
-    names = [p.stem for p in NOTEBOOKS if p not in elsewhere and not counts(p)]
-    command = [sys.executable, "-m", "tools.notebooks", *reversed(names)]  # 4.8 is the longest
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # their tests will tell
-    with subprocess.Popen(command, cwd=ROOT, **quiet) as process:
-        yield
-        process.terminate()
+    done = threading.Event()
+    work = threading.Thread(target=run_beside, args=(done,))
+    work.start()
+    yield
+    done.set()
+    work.join()
+
+
+def run_beside(done):
+    """The longest notebook first, 4.8; the one that counts verdicts when all others have run."""
+    others = [p for p in NOTEBOOKS if not counts(p)]
+    here = [p for p in reversed(others) if p not in IN_JUPYTERLAB + ON_LIVE_SLIDES]
+    for paths in (here, [p for p in NOTEBOOKS if counts(p)]):
+        while paths is not here and not all(place_of(p).exists() for p in others):
+            if done.wait(3):
+                return
+        command = [sys.executable, "-m", "tools.notebooks", *(p.stem for p in paths)]
+        quiet = {
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
+        }  # their tests will tell
+        with subprocess.Popen(command, cwd=ROOT, **quiet) as process:
+            while process.poll() is None:
+                if done.wait(1):
+                    process.terminate()
 
 
 def pytest_terminal_summary(terminalreporter):

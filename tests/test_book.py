@@ -31,7 +31,10 @@ def test_what_needs_python_says_so_and_progress_bars_are_gone():
     assert view("known", "AxesExplorer()").data["text/html"] == '<div data-widget="known"></div>'
     assert "needs Python" in view("other", "IntSlider(value=7)").data["text/html"]
     assert "value=7" in view("other", "IntSlider(value=7)").data["text/html"]
-    assert view("other", "HBox(HTML('  0%|   | 0/3'))") is None
+    bar = nbformat.v4.new_output("display_data", data={"text/plain": ""})
+    assert build.shown(bar, {}) is None
+    still = nbformat.v4.new_output("display_data", data={"text/html": '<p class="nl-still">'})
+    assert build.shown(still, {}).data["text/html"] == '<noscript><p class="nl-still"></noscript>'
     streams = [nbformat.from_dict(STREAM | {"name": name}) for name in ("stdout", "stderr")]
     assert [build.shown(stream, {}) for stream in streams] == [streams[0], None]
 
@@ -163,6 +166,22 @@ def test_a_page_is_small_whole_and_accessible_at_all_widths_in_both_themes(opene
 
 @pytest.mark.book
 @pytest.mark.browser
+def test_without_script_every_widget_of_a_page_leaves_its_still(browser, book, runs):
+    (path,) = (p for p in NOTEBOOKS if p.stem.startswith("02_1"))
+    outputs = [o for c in runs[path].notebook.cells for o in c.get("outputs", [])]
+    widgets = sum(build.VIEW in output.get("data", {}) for output in outputs)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((book / f"{path.stem}.html").as_uri())
+    stills = page.locator(".nl-still")
+    assert stills.count() == widgets > 5
+    assert all(still.is_visible() for still in stills.all())
+    assert page.locator(".nl-still img").first.bounding_box()["width"] > 100
+    context.close()
+
+
+@pytest.mark.book
+@pytest.mark.browser
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=STEMS)
 def test_a_page_shows_the_numbers_of_the_notebook_and_its_widgets_answer_to_keys(
     opened, runs, path
@@ -176,9 +195,9 @@ def test_a_page_shows_the_numbers_of_the_notebook_and_its_widgets_answer_to_keys
     states = notebooks.widget_state(notebook)
     bundles = [o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])]
     shown = [d[build.VIEW]["model_id"] for d in bundles if build.VIEW in d]
-    views = [states[id] for id in shown if id in states]  # a finished progress bar is gone
+    views = [states[id] for id in shown]
     explorer = next(s for s in views if "AxesExplorer" in s.state.get("_anywidget_id", ""))
-    data = base64.b64decode(explorer.buffers[0]["data"])
+    (data,) = (base64.b64decode(b["data"]) for b in explorer.buffers if b["path"] == ["data"])
     method = explorer.state.spec.methods[explorer.state.method].variants[explorer.state.setting]
     _, offset, count = method.y
 

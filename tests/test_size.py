@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 import subprocess
 import tokenize
 from pathlib import Path
@@ -35,6 +36,15 @@ def test_lines_are_counted_without_words():
 def test_what_a_student_reads_stays_short(files, limit):
     texts = [(NORMLIB / f"{name}.py").read_text("utf-8") for name in files]
     assert sum(map(lines_of_code, texts)) <= limit
+
+
+def test_the_widgets_scripts_stay_short():
+    lines = {
+        file.name: len(re.findall(r"^(?!\s*//).*\S", file.read_text("utf-8"), re.M))
+        for file in (NORMLIB / "widgets").glob("*.js")
+    }
+    assert sum(lines.values()) <= 900
+    assert max(lines.values()) <= 400
 
 
 def test_the_book_is_a_kept_librarys_and_little_of_our_own():

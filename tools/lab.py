@@ -55,6 +55,7 @@ def server(folder, python=sys.executable):
     command = [
         python, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
         "--ServerApp.port_retries=0", "--expose-app-in-browser", "--allow-root",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder / 'notebooks'}",
     ]  # fmt: skip
     with (folder / "server.log").open("w") as log:
@@ -81,13 +82,16 @@ def wait_for(url, process, folder):
 
 
 class Lab:
-    """A notebook open in JupyterLab: `page` is playwright's, `errors` what the console said."""
+    """A notebook open in JupyterLab: `page` is playwright's, `errors` what the console said.
 
-    def __init__(self, page, address, name):
+    where: "notebooks" opens it in Notebook 7, on a server that has it.
+    """
+
+    def __init__(self, page, address, name, where="lab/tree"):
         self.page, self.errors = page, []
         page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
         page.on("console", self.heard)
-        page.goto(f"{address}/lab/tree/{name}?reset&token={TOKEN}")
+        page.goto(f"{address}/{where}/{name}?reset&token={TOKEN}")
         page.wait_for_function(KERNEL, timeout=30_000)
         page.evaluate(
             "async () => { const p = window.jupyterapp.shell.currentWidget;"
@@ -124,6 +128,14 @@ class Lab:
         self.page.wait_for_function(
             "() => !window.jupyterapp.shell.currentWidget.context.model.dirty"
         )
+
+    def count_of(self, id):
+        """Script for how often a cell has been run in this kernel: In [n]."""
+        cells = "[...window.jupyterapp.shell.currentWidget.content.model.cells]"
+        return f"{cells}.find((cell) => cell.id === '{id}').executionCount"
+
+    def count(self, id):
+        return self.page.evaluate(self.count_of(id))
 
     def cell(self, id):
         """The element of a cell, scrolled into view so that it is rendered."""

@@ -30,8 +30,8 @@ function statistics(method, x, { positions, columns }) {
     const column = (i) => Math.floor(i / positions) % columns;
     return (i) => ({ count: 1, mean: mean[column(i)], var: variance[column(i)] });
   }
-  const found = method.sees.counts.map((_, kind) => moments(method.sees, kind, x));
-  return (i) => found[method.sees.which[i]];
+  const found = [], { which } = method.sees;
+  return (i) => (found[which[i]] ??= moments(method.sees, which[i], x));
 }
 
 // Each formula, on one value and the statistics it is given.

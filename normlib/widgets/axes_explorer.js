@@ -18,20 +18,25 @@ function render(context) {
   const explorer = unpack(model), { spec, x, methods, geometry: g } = explorer, { text } = spec;
   const nodes = build(explorer), view = { held: false, draw };
   const on = (node, event, handler) => node.addEventListener(event, handler, { signal });
-  const scaleBefore = scaleOf(x), painted = new Array(g.cells).fill("");
-  let inside = new Uint8Array(g.cells), late = null, heard = null;
+  const scaleBefore = scaleOf(x), painted = new Int8Array(g.cells).fill(-1);
+  let inside = new Uint8Array(g.cells), late = null, heard = null, outlined = "";
 
   function paint(levels) {
     levels.forEach((level, i) => {
-      const v = (level || 0).toFixed(2);
-      if (v !== painted[i]) nodes.sheet.cells[i].style.setProperty("--v", (painted[i] = v));
+      const percent = Math.round((level || 0) * 100);
+      if (percent === painted[i]) return;
+      painted[i] = percent;
+      nodes.sheet.cells[i].style.setProperty("--v", percent / 100);
     });
   }
 
+  // Returns whether this is another set of cells than before.
   function light(next) {
+    let other = false;
     for (let i = 0; i < g.cells; i++)
-      if (next[i] !== inside[i]) nodes.sheet.cells[i].classList.toggle("nl-in", next[i] === 1);
+      if (next[i] !== inside[i]) other = nodes.sheet.cells[i].classList.toggle("nl-in", next[i] === 1) || true;
     inside = next;
+    return other;
   }
 
   const setOf = (rows, kinds) => {
@@ -58,7 +63,6 @@ function render(context) {
     const typing = (input) => input.getRootNode().activeElement === input; // not under the reader's hand
     if (!typing(shift.input)) shift.input.value = round(one ? now.x[target.cells[0]] : target.add);
     if (!typing(times.input)) times.input.value = round(target.times);
-    nodes.nudges.list[3].disabled = now.changed.length === 0;
     for (const node of [nodes.change, nodes.scale, nodes.moved, nodes.histogram.box])
       node.hidden = question !== "change";
     nodes.values.bar.hidden = question === "change";
@@ -77,6 +81,10 @@ function render(context) {
     nodes.root.dataset.question = question;
     drawControls(now, target, question);
     const arrived = now.fresh || late === "over";
+    if (!now.fresh && !model.get("asks")) {
+      model.set("asks", true);
+      model.save_changes();
+    }
     if (!arrived) late ??= setTimeout(() => { late = "over"; draw(); }, PATIENCE);
     else if (now.fresh) {
       clearTimeout(late);
@@ -95,14 +103,18 @@ function render(context) {
     if (changing) paint(Array.from(x, (_, i) => (motion && moving[i] ? Math.sqrt(Math.min(1, motion.by[i] / (2 * method.deviation))) : 0)));
     else if (model.get("values") === "before") paint(Array.from(now.x, scaleBefore));
     else paint(Array.from(y ?? [], (method.scale ??= scaleOf(method.y))));
-    light(changing ? moving : footprint);
-    nodes.sheet.ring.setAttribute("d", outline(footprint, g));
-    nodes.sheet.moving.setAttribute("d", changing ? outline(moving, g) : "");
+    const other = light(changing ? moving : footprint);
+    const lines = [question, model.get("method"), now.setting, cell, target.part].join();
+    if (other || lines !== outlined) {
+      const chosen = new Uint8Array(g.cells);
+      for (const i of changing ? target.cells : [cell]) chosen[i] = 1;
+      nodes.sheet.ring.setAttribute("d", outline(footprint, g));
+      nodes.sheet.moving.setAttribute("d", changing ? outline(moving, g) : "");
+      nodes.sheet.chosen.setAttribute("d", outline(chosen, g));
+      nodes.cube.show(inside, cell);
+      outlined = lines;
+    }
     nodes.sheet.dots.setAttribute("d", dots(now.changed, g));
-    const chosen = new Uint8Array(g.cells);
-    for (const i of changing ? target.cells : [cell]) chosen[i] = 1;
-    nodes.sheet.chosen.setAttribute("d", outline(chosen, g));
-    nodes.cube.show(inside, cell);
 
     const shown = changing || model.get("values") === "before" ? now.x : y;
     nodes.table.tiles.forEach((td, tile) => {

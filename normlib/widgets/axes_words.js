@@ -18,10 +18,12 @@ function movedSentence({ spec, x, geometry }, now, motion, target) {
     moved: motion.count, count: x.length, size: rough(motion.largest), method: method.name,
     cell: nameOf(motion.cell, spec), part: target.name,
   };
-  // With eps = 0, what eps explains does not move.
-  const bare = method.known && method.eps > 0 &&
-    compare(outputsAt(method, x, geometry, 0), outputsAt(method, now.x, geometry, 0), motion.enough);
-  const byEps = bare && bare.largest <= 1e-3 * motion.enough && motion.largest > 1e-3 * motion.enough;
+  // With eps = 0, what eps explains does not move; where it is most, and then everywhere.
+  const still = 1e-3 * motion.enough, bare = (values) => outputsAt(method, values, geometry, 0);
+  const there = (values) => FORMULAS[method.formula](
+    values[motion.cell], statistics(method, values, geometry)(motion.cell), 0);
+  const byEps = method.known && method.eps > 0 && motion.largest > still &&
+    Math.abs(there(now.x) - there(x)) <= still && compare(bare(x), bare(now.x), still).count === 0;
   if (motion.count > 0) return fill(text.moved, values) + (byEps ? ` ${text.moved_by_eps}` : "");
   const form = target.only && target.done ? `takes_out_${target.done}` : "unmoved";
   const rest = byEps ? "rest_eps" : motion.largest > 1e-6 * motion.enough ? "rest" : null;

@@ -3,49 +3,15 @@
 import re
 import time
 
-import nbformat
 import pytest
 import torch
 from playwright.sync_api import expect
 
 from tests.conftest import IN_JUPYTERLAB
-from tools.lab import KERNEL, Lab, server
-from tools.notebooks import NOTEBOOKS, found, keep, load, place_of, prepared
+from tools.lab import KERNEL
+from tools.notebooks import NOTEBOOKS, found, keep, load, place_of
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="session")
-def jupyter(tmp_path_factory, browser):
-    folder = tmp_path_factory.mktemp("lab")
-    with server(folder) as address:
-        yield address, folder / "notebooks"
-
-
-@pytest.fixture
-def open_notebook(browser, jupyter):
-    address, folder = jupyter
-    opened = []
-
-    def opener(notebook):
-        """Open a notebook (with its path's name, or a list of code cells) in a new page."""
-        if isinstance(notebook, list):
-            path = folder / f"cells-{len(list(folder.iterdir()))}.ipynb"
-            cells = [nbformat.v4.new_code_cell(s, id=f"cell-{i}") for i, s in enumerate(notebook)]
-            metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-            notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
-        else:
-            path, notebook = folder / notebook.name, prepared(load(notebook))
-        nbformat.write(notebook, path)
-        lab = Lab(browser.new_page(viewport={"width": 1280, "height": 900}), address, path.name)
-        lab.path = path
-        opened.append(lab)
-        return lab
-
-    yield opener
-    for lab in opened:
-        lab.page.evaluate(f"() => {KERNEL}?.shutdown()")
-        lab.page.close()
 
 
 @pytest.mark.parametrize("path", IN_JUPYTERLAB, ids=lambda path: path.stem)
@@ -134,35 +100,107 @@ explorer
 NUMBERS = """
 import torch
 from normlib.axes import normalize
-from normlib.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from normlib.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, SwitchableNorm
 from normlib.widgets import AxesExplorer
 x = torch.randn(4, 6, 4, 4, generator=torch.Generator().manual_seed(3)) * 2 + 1
+evaluated = BatchNorm(6)
+evaluated(x)
 methods = {
     "BN": BatchNorm(6), "LN": LayerNorm((6, 4, 4)), "IN": InstanceNorm(6), "GN": GroupNorm(2, 6),
     "torch": torch.nn.GroupNorm(2, 6), "mine": lambda x: normalize(x, over="CW"),
+    "eval": evaluated.eval(), "RMS": RMSNorm((6, 4, 4), eps=1e-5), "SN": SwitchableNorm(6),
+    "tanh": lambda x: torch.tanh(x - x.mean()),
 }
-AxesExplorer(methods, x, cell=133)  # example 1, channel 2, row 1, column 1
+explorer = AxesExplorer(methods, x, cell=133)  # example 1, channel 2, row 1, column 1
+explorer
 """
+HERE = (1, 2, 1, 1)
 
 
-def test_the_numbers_on_the_screen_are_torchs(open_notebook):
-    lab = open_notebook([NUMBERS])
+def test_the_numbers_on_the_screen_are_torchs_before_and_after_changes(open_notebook):
+    lab, given = open_notebook([NUMBERS]), {}
     assert lab.run_all() == []
-    x = torch.randn(4, 6, 4, 4, generator=torch.Generator().manual_seed(3)) * 2 + 1
+    exec(NUMBERS, given)
+    x, page = given["x"], lab.page
     shared = {
         "BN": x[:, 2], "LN": x[1], "IN": x[1, 2], "GN": x[1, :3], "torch": x[1, :3],
         "mine": x[1, :, 1],
     }  # fmt: skip
-    lab.page.locator(".nl-sheet").focus()
+    page.locator(".nl-sheet").focus()
     for name, values in shared.items():
-        assert lab.page.locator('.nl-methods [aria-pressed="true"]').inner_text() == name
+        assert page.locator('.nl-methods [aria-pressed="true"]').inner_text() == name
         std = values.std(unbiased=False)
-        normalized = (x[1, 2, 1, 1] - values.mean()) / (std**2 + 1e-5).sqrt()
+        normalized = (x[HERE] - values.mean()) / (std**2 + 1e-5).sqrt()
         expected = {"count": values.numel(), "mean": values.mean(), "std": std}
         for key, value in (expected | {"normalized": normalized, "output": normalized}).items():
-            shown = lab.page.locator(f'[data-key="{key}"]').inner_text()
-            assert abs(float(shown.replace("−", "-")) - value) < 1e-5, (name, key)
-        lab.page.keyboard.press("]")
+            assert abs(shown(page, key) - value) < 1e-5, (name, key)
+        page.keyboard.press("]")
+
+    unit, changed = x.std(correction=0), x.clone()
+    page.keyboard.press("o")
+    changed[HERE] = x.mean() + 6 * unit
+    every_method_agrees(page, given["methods"], x, changed)
+    page.get_by_label("value", exact=True).fill("-4.5")
+    changed[HERE] = -4.5
+    every_method_agrees(page, given["methods"], x, changed)
+    page.get_by_role("button", name="put back").click()
+    page.get_by_role("button", name="its channel").click()
+    page.get_by_label("add").fill("1.5")
+    every_method_agrees(page, given["methods"], x, x + 1.5 * (torch.arange(6) == 2).view(6, 1, 1))
+    page.get_by_role("button", name="put back").click()
+    page.get_by_role("button", name="its example").click()
+    page.get_by_label("times").fill("3")
+    factors = 1 + 2 * (torch.arange(4) == 1).view(4, 1, 1, 1)
+    every_method_agrees(page, given["methods"], x, x * factors)
+    page.get_by_role("button", name="put back").click()
+    cell = page.locator(".nl-cell").nth(133).bounding_box()
+    at = cell["x"] + 5, cell["y"] + 5
+    page.mouse.move(*at)
+    page.mouse.down()
+    page.mouse.move(at[0] + 10, at[1])
+    page.mouse.move(at[0] + 48, at[1])
+    page.mouse.up()
+    page.get_by_role("button", name="this value").click()
+    changed = x * 1
+    changed[1] += 2 * unit  # still the whole example
+    every_method_agrees(page, given["methods"], x, changed)
+    assert lab.errors == []
+
+
+def shown(page, key):
+    return float(page.locator(f'[data-key="{key}"]').inner_text().replace("−", "-"))
+
+
+def every_method_agrees(page, methods, x, changed):
+    """Also of functions that Python must be asked about."""
+    for name, fn in methods.items():
+        page.get_by_role("button", name=name, exact=True).click()
+        before, after = fn(x).detach(), fn(changed).detach()
+        moved = int(((after - before).abs() > 1e-3 * before.std(correction=0)).sum())
+        sentence = page.locator(".nl-moved")
+        starts = f"{moved} of 384 outputs moved" if moved else "No output moved"
+        expect(sentence).to_have_text(re.compile("^" + starts))
+        assert abs(shown(page, "x") - changed[HERE]) < 1e-5
+        assert abs(shown(page, "output") - after[HERE]) < 1e-5 * before.std() + 2e-6, name
+
+
+def test_python_answers_a_quick_hand_with_the_newest_and_never_a_queue(open_notebook):
+    lab, given = open_notebook([NUMBERS, "print('changed', explorer.changes)"]), {}
+    assert lab.run_all() == []
+    exec(NUMBERS, given)
+    page, x = lab.page, given["x"].clone()
+    page.get_by_role("button", name="SN").click()
+    page.locator(".nl-sheet").focus()
+    for _ in range(30):
+        page.keyboard.press("+")
+        page.wait_for_timeout(15)
+    x[HERE] += 30 / 4 * x.std(correction=0)
+    wanted = given["methods"]["SN"](x).detach()[HERE].item()
+    text = f"{wanted:.6f}"[:-2]
+    expect(page.locator('[data-key="output"]')).to_contain_text(text, timeout=2000)
+    lab.cell("cell-1")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+    page.get_by_text(f"changed {{'133': {x[HERE]:.4f}"[:-1]).wait_for()
     assert lab.errors == []
 
 

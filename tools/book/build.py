@@ -18,7 +18,6 @@ from tools.notebooks import NOTEBOOKS, ROOT, RUNS, entry, load, widget_state
 
 HERE = pathlib.Path(__file__).parent
 VIEW = "application/vnd.jupyter.widget-view+json"
-PROGRESS = re.compile(r"\d+%\|")  # tqdm's bars: on a page, all work is done
 PARTS = {  # headings of the contents, by the first letters of the notebooks
     "Start": ("00", "01"), "Batch Normalization": ("02",), "Its limits": ("03",),
     "Its family": ("04",), "In the end": ("05",),
@@ -53,19 +52,22 @@ def host(sources, models):
 
 
 def shown(output, models):
-    """An output as it stands on a page, or None: widgets get their place, progress bars go."""
+    """An output as it stands on a page, or None: widgets live, their stills are for no script."""
     bundle = output.get("data", {})
+    words = bundle.get("text/html", "")
     if output.output_type == "stream":
         return output if output.name == "stdout" else None
-    if VIEW not in bundle:
-        return output
-    id, text = bundle[VIEW]["model_id"], bundle.get("text/plain", "")
-    if id in models:
-        place = f'<div data-widget="{id}"></div>'
-    elif PROGRESS.search(text):
+    if bundle == {"text/plain": ""}:  # where a progress bar was
         return None
+    if VIEW not in bundle and "nl-still" not in words:
+        return output
+    if VIEW not in bundle:
+        place = f"<noscript>{words}</noscript>"
+    elif bundle[VIEW]["model_id"] in models:
+        place = f'<div data-widget="{bundle[VIEW]["model_id"]}"></div>'
     else:
-        place = f"<p>This control needs Python. Its last state: {html.escape(text)}</p>"
+        text = html.escape(bundle.get("text/plain", ""))
+        place = f"<p>This control needs Python. Its last state: {text}</p>"
     return nbformat.v4.new_output("display_data", data={"text/html": place})
 
 

@@ -1,0 +1,40 @@
+"""A JupyterLab for all browser tests, and how to open a notebook in it."""
+
+import nbformat
+import pytest
+
+from tools.lab import KERNEL, Lab, server
+from tools.notebooks import load, prepared
+
+
+@pytest.fixture(scope="session")
+def jupyter(tmp_path_factory, browser):
+    folder = tmp_path_factory.mktemp("lab")
+    with server(folder) as address:
+        yield address, folder / "notebooks"
+
+
+@pytest.fixture
+def open_notebook(browser, jupyter):
+    address, folder = jupyter
+    opened = []
+
+    def opener(notebook):
+        """Open a notebook (with its path's name, or a list of code cells) in a new page."""
+        if isinstance(notebook, list):
+            path = folder / f"cells-{len(list(folder.iterdir()))}.ipynb"
+            cells = [nbformat.v4.new_code_cell(s, id=f"cell-{i}") for i, s in enumerate(notebook)]
+            metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+            notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+        else:
+            path, notebook = folder / notebook.name, prepared(load(notebook))
+        nbformat.write(notebook, path)
+        lab = Lab(browser.new_page(viewport={"width": 1280, "height": 900}), address, path.name)
+        lab.path = path
+        opened.append(lab)
+        return lab
+
+    yield opener
+    for lab in opened:
+        lab.page.evaluate(f"() => {KERNEL}?.shutdown()")
+        lab.page.close()
