@@ -1,17 +1,10 @@
-"""Answers to the student: `check` for exercises, `claim` for the article's claims on trial."""
+"""Answers to the student: `check` for exercises."""
 
 import html
-import pathlib
-import tomllib
 
 import torch
-from jupyter_core.paths import jupyter_data_dir
 
-from normlib.messages import CHECK, CLAIM
-
-LEDGER = pathlib.Path(__file__).parent / "claims.toml"
-RECORD = pathlib.Path(jupyter_data_dir()) / "normlib-verdicts.txt"  # what came out on this machine
-
+from normlib.messages import CHECK
 
 MOODS = {"good": "#1b7f4b", "mixed": "#9a6700", "bad": "#b3261e"}  # border colours
 
@@ -19,8 +12,7 @@ MOODS = {"good": "#1b7f4b", "mixed": "#9a6700", "bad": "#b3261e"}  # border colo
 class Card:
     """A short text with a title and a mood, shown in a notebook as a coloured card.
 
-    found: what code may ask of it, such as `passed` and `mistakes` of a check, or the `verdict` of
-    a claim, a key of the CLAIM messages.
+    found: what code may ask of it, such as `passed` and `mistakes` of a check.
     """
 
     def __init__(self, title, lines, mood, **found):
@@ -172,87 +164,3 @@ def _how_far(got, want, tolerance):
         elif torch.allclose(got, want * ratio, atol=tolerance, rtol=tolerance):
             text += " " + CHECK["scaled"].format(ratio=ratio.item())
     return text
-
-
-def ledger():
-    """The article's claims, by id, as written in claims.toml."""
-    return tomllib.loads(LEDGER.read_text("utf-8"))
-
-
-def verdicts():
-    """The verdict of every claim that has one, by id, as keys of the CLAIM messages.
-
-    Claims that an experiment decides have the verdict that came out last on this machine; those
-    whose cell was never run here are missing.
-    """
-    entries = ledger()
-    found = {id: f"cited_{e['settled']}" for id, e in entries.items() if "settled" in e}
-    lines = RECORD.read_text("utf-8").splitlines() if RECORD.exists() else []
-    pairs = (line.split("\t") for line in lines if line.count("\t") == 1)
-    return found | {id: verdict for id, verdict in pairs if id in entries and id not in found}
-
-
-def _record(id, verdict):
-    """Add a line for notebook 5, which counts the verdicts of all notebooks."""
-    try:
-        RECORD.parent.mkdir(parents=True, exist_ok=True)
-        with RECORD.open("a", encoding="utf-8") as file:
-            file.write(f"{id}\t{verdict}\n")
-    except OSError:
-        pass  # no place to write: the count will say that this claim was not tried
-
-
-def claim(id, **measured):
-    """Put a claim of the article on trial and show the verdict.
-
-    A claim that an experiment decides names its conditions in claims.toml. Pass each as True or
-    False, or as (bool, "the numbers"). `supports` are what the claim leads one to expect, `limits`
-    what restricts it: all supports and no limit make it hold; a limit makes it hold with a
-    condition; some supports make it hold in part; none refutes it. A claim of wording or history
-    takes no measurement and is settled by the citation in the ledger.
-
-    Raises ValueError for an unknown id and for missing or unknown conditions.
-    """
-    entries = ledger()
-    if id not in entries:
-        raise ValueError(f"no claim {id!r} in the ledger: it has {', '.join(entries)}")
-    entry = entries[id]
-    supports, limits = entry.get("supports", {}), entry.get("limits", {})
-    if set(measured) != set(supports) | set(limits):
-        raise ValueError(
-            f"claim {id} is decided by {sorted(set(supports) | set(limits)) or 'citation alone'}, "
-            f"got {sorted(measured)}"
-        )
-    results = {name: _measurement(id, name, value) for name, value in measured.items()}
-    lines = [entry["claim"]]
-    if measured:
-        held = [results[name][0] for name in supports]
-        if all(held):
-            verdict = "condition" if any(results[name][0] for name in limits) else "holds"
-        else:
-            verdict = "partly" if any(held) else "refuted"
-        for kind, conditions in (("supports", supports), ("limits", limits)):
-            for name, words in conditions.items():
-                came_out, numbers = results[name]
-                answer = CLAIM["yes" if came_out else "no"]
-                detail = f" ({numbers})" if numbers else ""
-                lines.append(f"{'✓' if came_out else '✗'} {CLAIM[kind]}: {words} {answer}{detail}")
-        lines.append(CLAIM["experiment"])
-        _record(id, verdict)
-    else:
-        verdict = f"cited_{entry['settled']}"
-        lines.append(CLAIM["citation"])
-    lines.append(f"{CLAIM['truth']}: {entry['truth']}")
-    lines.append(f"{CLAIM['source']}: {entry['source']}")
-    mood = {"holds": "good", "refuted": "bad", "cited_holds": "good", "cited_wrong": "bad"}
-    title = f"{CLAIM['title'].format(id=id)}. {CLAIM['verdict']}: {CLAIM[verdict]}"
-    return Card(title, lines, mood.get(verdict, "mixed"), verdict=verdict)
-
-
-def _measurement(id, name, value):
-    """A condition's outcome and its numbers; numpy's and torch's booleans count as booleans."""
-    outcome, numbers = value if isinstance(value, tuple) else (value, "")
-    outcome = outcome.item() if getattr(outcome, "ndim", None) == 0 else outcome
-    if not isinstance(outcome, bool):
-        raise ValueError(f"claim {id}: {name} must be True or False, got {outcome!r}")
-    return outcome, numbers

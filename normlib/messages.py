@@ -1,4 +1,4 @@
-"""Every sentence that a widget, a check or a claim card shows: one table, so that a second
+"""Every sentence that a widget, a check or the docket shows: one table, so that a second
 language is a second table. {names} are filled in by the code that shows the sentence."""
 
 EXPLORER = {
@@ -154,24 +154,21 @@ CHECK = {
     "value_off": "{value} is not it.",
 }
 
-CLAIM = {
-    "title": "Claim {id}",
-    "verdict": "Verdict here",
+TRIAL = {
+    "title": "The article on trial:",
+    "summary": "{count} claims: {counts}.",
+    "order": ["holds", "condition", "partly", "misleading", "refuted", "wrong", "untried"],
     "holds": "holds",
-    "condition": "holds, with a condition",
-    "partly": "holds in part",
+    "condition": "with a condition",
+    "partly": "in part",
+    "misleading": "misleading",
     "refuted": "does not hold here",
-    "cited_holds": "holds",
-    "cited_condition": "holds, with a condition",
-    "cited_misleading": "misleading",
-    "cited_wrong": "wrong",
-    "experiment": "Decided by the experiment above.",
-    "citation": "Settled by citation, not by an experiment.",
-    "yes": "Yes",
-    "no": "No",
-    "supports": "the claim expects",
-    "limits": "a limit",
-    "truth": "What is true",
+    "wrong": "wrong",
+    "untried": "not weighed yet",
+    "supports_True": "✓",
+    "supports_False": "✗",
+    "limits_True": "but:",
+    "limits_False": "(not so here:)",
     "source": "Source",
 }
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from normlib import feedback
-from normlib.feedback import check, claim, ledger, verdicts
-from normlib.messages import CHECK, CLAIM
+from normlib.feedback import check
+from normlib.messages import CHECK
 
 
 def centre(x):
@@ -97,89 +96,6 @@ def test_cards_escape_what_they_show():
     html = check("<script>", 1)._repr_html_()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
-
-
-ENTRIES = ledger()
-MEASURED = {i: e for i, e in ENTRIES.items() if "settled" not in e}
-
-
-@pytest.mark.parametrize("id", ENTRIES)
-def test_ledger_entries_are_complete(id):
-    entry = ENTRIES[id]
-    assert entry["claim"]
-    assert entry["truth"]
-    assert entry["source"]
-    if id in MEASURED:
-        assert entry["supports"]
-    else:
-        assert f"cited_{entry['settled']}" in CLAIM
-        assert claim(id).verdict == f"cited_{entry['settled']}"
-        assert CLAIM["citation"] in claim(id).lines
-
-
-@pytest.mark.parametrize("id", MEASURED)
-def test_opposite_measurements_give_the_opposite_verdict(id):
-    supports, limits = (MEASURED[id].get(k, {}) for k in ("supports", "limits"))
-
-    def verdict(support, limit):
-        return claim(id, **dict.fromkeys(supports, support), **dict.fromkeys(limits, limit)).verdict
-
-    assert verdict(True, False) == "holds"
-    assert verdict(False, True) == verdict(False, False) == "refuted"
-    if limits:
-        assert verdict(True, True) == "condition"
-    if len(supports) > 1:
-        first, *rest = supports
-        mixed = {first: True} | dict.fromkeys(rest, False) | dict.fromkeys(limits, False)
-        assert claim(id, **mixed).verdict == "partly"
-
-
-def test_a_card_shows_what_was_measured():
-    card = claim("2.1-o", decay_does_nothing_clean=(True, "0.1"), decay_does_nothing_noisy=False)
-    assert any("Yes (0.1)" in line for line in card.lines)
-    assert CLAIM["partly"] in card.title
-    assert claim(
-        "2.1-k", batch_is_standardised=np.bool_(True), memory_is_unbiased=torch.tensor(True)
-    )
-
-
-@pytest.mark.parametrize(
-    ("id", "measured", "says"),
-    [
-        ("9-z", {}, "no claim"),
-        ("2.1-o", {}, "decay_does_nothing_clean"),
-        ("2.1-a", {"old": True}, "citation alone"),
-        ("2.1-k", {"batch_is_standardised": 1, "memory_is_unbiased": True}, "True or False"),
-        (
-            "2.1-k",
-            {"batch_is_standardised": np.array([True, True]), "memory_is_unbiased": True},
-            "batch_is_standardised must be True or False",
-        ),
-    ],
-)
-def test_a_claim_without_its_conditions_is_refused(id, measured, says):
-    with pytest.raises(ValueError, match=says):
-        claim(id, **measured)
-
-
-def test_verdicts_are_remembered_and_the_last_one_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(feedback, "RECORD", tmp_path / "new" / "verdicts.txt")
-    cited = {id for id, entry in ledger().items() if "settled" in entry}
-    assert set(verdicts()) == cited
-    claim("4.5-7", memory_grows=True)
-    assert verdicts()["4.5-7"] == "holds"
-    claim("4.5-7", memory_grows=False)
-    assert verdicts()["4.5-7"] == "refuted"
-    with feedback.RECORD.open("a") as file:
-        file.write("half a li\nno-such-claim\tholds\n4.7-1\tholds\n")
-    assert set(verdicts()) == cited | {"4.5-7"}
-    assert verdicts()["4.7-1"] == "cited_wrong"
-
-
-def test_a_place_that_cannot_be_written_does_not_stop_a_claim(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setattr(feedback, "RECORD", tmp_path / "file" / "verdicts.txt")
-    assert claim("4.5-7", memory_grows=False).verdict == "refuted"
 
 
 @pytest.mark.parametrize("right", [np.int64(3), np.float32(3), torch.tensor(3), torch.tensor(3.0)])

@@ -12,7 +12,7 @@ from collections import Counter
 import nbformat
 import pytest
 
-from normlib.feedback import ledger
+from normlib.trial import Trial, ledger
 from tools.minutes import minutes
 from tools.notebooks import NOTEBOOKS, ROOT, NotebookError, exercises, load, place_of, run, run_all
 from tools.verdicts import report
@@ -61,7 +61,7 @@ def test_follows_the_pattern(notebook):
     for part in ("# ", "**The question.**", "After this notebook you can", "minutes"):
         assert part in first
     for heading in (
-        "## Predict", "## The idea", "## The axes", "## From scratch", "## What the article says",
+        "## The idea", "## The axes", "## From scratch", "## The article on trial",
         "## Exercises", "## What to remember",
     ):  # fmt: skip
         assert heading in text, heading
@@ -72,21 +72,118 @@ def test_follows_the_pattern(notebook):
     assert len(calls(notebook, "reveal")) == len(calls(notebook, "Predict"))
     assert calls(notebook, "AxesExplorer")
     assert calls(notebook, "Flipbook")
-    assert calls(notebook, "claim")
+    assert [cell.source for cell in code(notebook)].count("trial") == 1
     assert len(list(exercises(notebook))) >= 2
 
 
-def test_a_prediction_comes_before_its_answer(notebook):
-    sources = [cell.source for cell in notebook.cells]
-    predict = next(i for i, s in enumerate(sources) if "Predict(" in s)
-    reveal = next(i for i, s in enumerate(sources) if ".reveal(" in s)
-    assert predict < next(i for i, s in enumerate(sources) if "## The idea" in s) < reveal
+# What is shown and what is folded.
 
 
-def test_cells_are_short(notebook):
+def folded(cell):
+    """Folded in JupyterLab, in the book and in Colab, or in none of them."""
+    marks = (
+        cell.metadata.get("jupyter", {}).get("source_hidden", False),
+        "hide-input" in cell.metadata.get("tags", []),
+        cell.metadata.get("cellView") == "form",
+    )
+    assert len(set(marks)) == 1, f"{cell.id}: folded in one place and not in another"
+    return all(marks)
+
+
+def core(notebook):
+    """The cells before "Going further" and what comes after the next heading."""
+    cells, further = [], False
+    for cell in notebook.cells:
+        if cell.source.startswith("## "):
+            further = cell.source.startswith("## Going further")
+        if not further:
+            cells.append(cell)
+    return cells
+
+
+def shown(notebook):
+    return [c for c in core(notebook) if c.cell_type == "code" and not folded(c)]
+
+
+def lines(cell):
+    return len([line for line in cell.source.splitlines() if line.strip()])
+
+
+def names(tree, kind):
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, kind)}
+
+
+DRAWS = r"\bPredict\(|\.reveal\(|\.weigh\(|\bFlipbook\(|plots\.|plt\."
+TRAINS = {"fit", "step"}
+DIFFERENTIATES = {"backward", "grad", "jacobian"}
+
+
+def called(tree):
+    found = (n.func for n in ast.walk(tree) if isinstance(n, ast.Call))
+    return {getattr(f, "id", None) or getattr(f, "attr", None) for f in found}
+
+
+def test_what_draws_is_folded_and_says_what_it_does(notebook):
     for cell in code(notebook):
-        if "check" not in cell.metadata.get("tags", []) and cell.id != "imports":
+        tags = cell.metadata.get("tags", [])
+        if folded(cell):
+            assert re.match(r"# \w+: .{4,}", cell.source), cell.id
+            assert "exercise" not in tags
+            assert not cell.id.startswith(("scratch", "imports"))
+        elif cell.id != "imports":
+            assert not re.search(DRAWS, cell.source), f"{cell.id}: fold it"
+            assert "check" not in tags
+            assert "fmt: skip" not in cell.source, cell.id
+            assert "fmt: off" not in cell.source, cell.id
             assert len(cell.source.splitlines()) <= 20, cell.id
+
+
+def test_what_is_folded_neither_trains_nor_defines_what_is_shown(notebook):
+    trees = {cell.id: ast.parse(cell.source) for cell in code(notebook)}
+    functions = {
+        node.name: node
+        for tree in trees.values()
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
+    trains = set(TRAINS)
+    while more := {n for n, f in functions.items() if called(f) & trains} - trains:
+        trains |= more
+    for i, cell in enumerate(code(notebook)):
+        if not folded(cell) or "check" in cell.metadata.tags:
+            continue
+        assert not called(trees[cell.id]) & (trains | DIFFERENTIATES), f"{cell.id} trains"
+        made = {n.name for n in trees[cell.id].body if isinstance(n, ast.FunctionDef)}
+        for other in code(notebook)[i + 1 :]:
+            if not folded(other):
+                assert not made & names(trees[other.id], ast.Load), f"{cell.id}: {other.id}"
+
+
+def test_the_core_is_short(notebook):
+    path = next(p for p in NOTEBOOKS if load(p).cells[0].source == notebook.cells[0].source)
+    early = path.stem < "04"
+    assert sum(lines(c) for c in shown(notebook) if c.id != "imports") <= (200 if early else 300)
+    assert len(core(notebook)) <= (70 if early else 85)
+
+
+def test_the_first_half_shows_a_thousand_lines():
+    early = [load(path) for path in NOTEBOOKS if path.stem < "04"]
+    cells = [cell for notebook in early for cell in shown(notebook) if cell.id != "imports"]
+    assert sum(map(lines, cells)) <= 1000
+
+
+def test_a_prediction_stands_directly_before_its_experiment(notebook):
+    """Between a prediction and its reveal: no other prediction, and at most one run."""
+    cells = code(notebook)
+    for i, cell in enumerate(cells):
+        if "Predict(" not in cell.source:
+            continue
+        guess = ast.parse(cell.source).body[-1].value.id
+        j = next(j for j, c in enumerate(cells) if f"{guess}.reveal(" in c.source)
+        assert i < j, f"{cell.id}: revealed before it is asked"
+        between = cells[i + 1 : j]
+        assert not any("Predict(" in c.source for c in between), cell.id
+        assert sum("progress(" in c.source for c in between if not folded(c)) <= 1, cell.id
 
 
 def test_pictures_have_alt_text(notebook):
@@ -101,7 +198,7 @@ def test_pictures_have_alt_text(notebook):
 
 
 def test_verdicts_are_measured_and_not_written_down(notebook):
-    for call in calls(notebook, "claim"):
+    for call in calls(notebook, "weigh"):
         for keyword in call.keywords:
             value = keyword.value
             value = value.elts[0] if isinstance(value, ast.Tuple) else value
@@ -110,9 +207,15 @@ def test_verdicts_are_measured_and_not_written_down(notebook):
         assert not isinstance(call.args[0], ast.Constant)
 
 
-def test_every_claim_of_the_ledger_is_tried_exactly_once():
-    used = Counter(c.args[0].value for path in NOTEBOOKS for c in calls(load(path), "claim"))
-    assert used == Counter(ledger().keys())
+def test_every_claim_of_the_ledger_is_on_one_docket_and_weighed_once_or_settled():
+    entries, dockets = ledger(), Counter()
+    for notebook in map(load, NOTEBOOKS):
+        (made,) = calls(notebook, "Trial")
+        docket = Trial(*(argument.value for argument in made.args))
+        dockets.update(docket.entries.keys())
+        weighed = Counter(call.args[0].value for call in calls(notebook, "weigh"))
+        assert weighed == Counter(i for i, e in docket.entries.items() if "settled" not in e)
+    assert dockets == Counter(entries.keys())
 
 
 def test_a_run_is_kept_until_something_it_depends_on_changes(tmp_path):

@@ -5,11 +5,13 @@ time to think: 1.5 for a prediction, 2 for an explorer or a Flipbook, half for a
 an exercise 3 (warm-up), 6, or 10 (stretch). What stands under "Going further" is left out.
 """
 
+import ast
 import re
 
+from normlib.trial import Trial
 from tools.notebooks import entry, run_all
 
-THINKING = {"Predict": 1.5, "AxesExplorer": 2, "Flipbook": 2, "claim": 0.5}
+THINKING = {"Predict": 1.5, "AxesExplorer": 2, "Flipbook": 2}
 
 
 def minutes(notebook, seconds):
@@ -33,6 +35,8 @@ def minutes(notebook, seconds):
                 total += len(lines) / 12
             for name, each in THINKING.items():
                 total += each * len(re.findall(rf"\b{name}\(", cell.source))
+            for sections in re.findall(r"= Trial\((.+?)\)", cell.source):
+                total += 0.5 * len(Trial(*ast.literal_eval(f"[{sections}]")).entries)
     return total, total + exercises
 
 

@@ -103,7 +103,7 @@ def widget_state(notebook):
 # tries them, after everything else, so that nothing in the notebook sees their names.
 LAST = """
 import ast as _ast, json as _json, pathlib as _pathlib
-from normlib.feedback import verdicts as _verdicts
+from normlib.trial import verdicts as _verdicts
 
 def _check(source):
     tree = _ast.parse(source)
@@ -138,7 +138,7 @@ print(_json.dumps({
 def prepared(notebook):
     """Add the last cell to a notebook that is to be run; returns it."""
     tries = [(e.name, e.stub.source, e.check.source, e.solution) for e in exercises(notebook)]
-    claims = re.findall(r'\bclaim\(\s*"([^"]+)"', "\n".join(c.source for c in notebook.cells))
+    claims = re.findall(r'\.weigh\(\s*"([^"]+)"', "\n".join(c.source for c in notebook.cells))
     source = f"CLAIMS = {claims!r}\nEXERCISES = {json.dumps(tries)!r}{LAST}"
     skipped = {"slideshow": {"slide_type": "skip"}}
     last = nbformat.v4.new_code_cell(source, id="what-only-the-kernel-can-tell", metadata=skipped)

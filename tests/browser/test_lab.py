@@ -29,7 +29,7 @@ def test_a_student_runs(open_notebook, path):
 
 
 def test_what_is_run_here_has_every_widget_and_every_kind_of_cell():
-    calls = re.compile(r"\b(AxesExplorer|Flipbook|Predict|reveal|claim|check|show)\(")
+    calls = re.compile(r"\b(AxesExplorer|Flipbook|Predict|reveal|weigh|check|show)\(")
 
     def kinds(path):
         cells = load(path).cells
