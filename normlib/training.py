@@ -99,19 +99,24 @@ def fit(
     """Train a classifier in place, where it is, on a data.Split and return its History.
 
     Batches are full ones in an order set by `seed`, which also seeds torch for Dropout.
+    optimizer: "sgd", "adam", or an optimizer of torch's that has the model's parameters already.
     rates: factors on the learning rate of parameters by the last part of their name, such as
     {"rho": 10}; these get no weight decay.
     Raises ValueError for an unknown optimizer, a batch larger than the data, or a name in rates
     that no parameter has.
     """
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
-    if optimizer not in kinds:
+    made = isinstance(optimizer, torch.optim.Optimizer)
+    if not made and optimizer not in kinds:
         raise ValueError(f"unknown optimizer {optimizer!r}: choose one of {sorted(kinds)}")
     if not 1 <= batch_size <= len(data.x):
         raise ValueError(f"batch_size must be 1 to {len(data.x)}, got {batch_size}")
     torch.manual_seed(seed)
-    groups = _groups(model, rates or {}, lr)
-    step = kinds[optimizer](groups, lr=lr, weight_decay=weight_decay)
+    if made:
+        step = optimizer
+    else:
+        groups = _groups(model, rates or {}, lr)
+        step = kinds[optimizer](groups, lr=lr, weight_decay=weight_decay)
     history, device = History(), _device(model, data.x)
     for _ in range(epochs):
         model.train()
