@@ -2,6 +2,7 @@
 
 import html
 
+import numpy as np
 import torch
 
 from normlib.messages import CHECK
@@ -53,8 +54,7 @@ def check(answer, expected, *, inputs=None, mistakes=None, tolerance=1e-5):
 
 
 def _check_value(answer, expected, mistakes):
-    if getattr(answer, "ndim", None) == 0:  # a number that torch or numpy wrapped
-        answer = answer.item()
+    answer = _unwrapped(answer)
     if answer is ... or answer is None:
         return False, CHECK["blank"]
     if _same_value(answer, expected):
@@ -65,8 +65,13 @@ def _check_value(answer, expected, mistakes):
     return False, CHECK["value_off"].format(value=answer)
 
 
+def _unwrapped(value):
+    """The number in a tensor or array of one element, with any number of axes."""
+    return value.item() if np.prod(getattr(value, "shape", (0,)), dtype=int) == 1 else value
+
+
 def _same_value(a, b):
-    b = b.item() if getattr(b, "ndim", None) == 0 else b
+    b = _unwrapped(b)
     numbers = (int, float)
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
@@ -92,6 +97,7 @@ def _check_function(answer, expected, inputs, mistakes, tolerance):
         except (Exception, SystemExit) as error:
             text = f"{type(error).__name__}: {error}"
             return False, CHECK["raised"].format(shape=shape, error=text)
+        got = torch.as_tensor(got) if isinstance(got, (np.ndarray, np.generic)) else got
         problem = _problem(got, want, case, mine)
         if problem:
             return False, problem
@@ -152,15 +158,19 @@ def _how_far(got, want, tolerance):
     flat = int(difference.argmax())
     index = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), got.shape))
     agree = torch.isclose(got, want, rtol=tolerance, atol=tolerance).float().mean().item()
+    pair = got.reshape(-1)[flat].item(), want.reshape(-1)[flat].item()
+    digits = next((d for d in range(4, 17) if f"{pair[0]:.{d}f}" != f"{pair[1]:.{d}f}"), 17)
+    mine, expected = (f"{value:.{digits}f}" for value in pair)  # so many that they differ
     text = CHECK["off"].format(
-        error=difference.max().item(), index=index, share=agree,
-        got=got.reshape(-1)[flat].item(), expected=want.reshape(-1)[flat].item(),
-    )  # fmt: skip
+        error=difference.max().item(), index=index, share=agree, got=mine, expected=expected
+    )
     if got.numel() > 1:
         shift = (got - want).mean()
         ratio = (got * want).sum() / want.square().sum().clamp_min(1e-30)
         if torch.allclose(got, want + shift, atol=tolerance, rtol=tolerance):
             text += " " + CHECK["shifted"].format(shift=shift.item())
-        elif torch.allclose(got, want * ratio, atol=tolerance, rtol=tolerance):
+        elif torch.allclose(got, want * ratio, atol=tolerance, rtol=tolerance) and (
+            abs(ratio - 1) > 5e-5
+        ):
             text += " " + CHECK["scaled"].format(ratio=ratio.item())
     return text

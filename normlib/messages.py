@@ -147,10 +147,10 @@ CHECK = {
     "not_finite": "The result has {count} values that are NaN or infinite. Is there a division "
     "by zero, or a square root of a negative number?",
     "touched": "Your function changed its input in place. Compute a new tensor.",
-    "off": "The largest difference is {error:.3g}, at index {index}: you give {got:.4f}, expected "
-    "{expected:.4f}. {share:.0%} of the values agree.",
+    "off": "The largest difference is {error:.3g}, at index {index}: you give {got}, expected "
+    "{expected}. {share:.0%} of the values agree.",
     "scaled": "Your values are {ratio:.4f} times the expected ones everywhere.",
-    "shifted": "Your values are the expected ones plus {shift:.4f} everywhere.",
+    "shifted": "Your values are the expected ones plus {shift:.4g} everywhere.",
     "value_off": "{value} is not it.",
 }
 

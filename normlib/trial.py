@@ -20,9 +20,17 @@ STYLE = """<style>
   max-width: 900px; color: var(--jp-ui-font-color1,#1f2430); font-size: 14px; line-height: 1.45 }
 .nl-docket > * { padding: 8px 14px }
 .nl-docket details { border-top: 1px solid var(--jp-border-color1,#b5bcc8); margin: 0 }
-.nl-docket summary { cursor: pointer; display: grid; gap: 12px; grid-template-columns: 11em 1fr }
-.nl-docket ul { list-style: none; margin: 6px 0; padding-left: 12em }
+.nl-docket summary { cursor: pointer; display: grid; gap: 4px 10px;
+  grid-template-columns: 1em 11em 1fr }
+.nl-docket summary::before { content: "▸" }
+.nl-docket details[open] summary::before { content: "▾" }
+.nl-docket ul { list-style: none; margin: 6px 0; padding-left: 13.4em }
 .nl-docket .nl-shares { display: flex; height: 6px; padding: 0 }
+@media (max-width: 600px) {
+  .nl-docket summary { grid-template-columns: 1em 1fr }
+  .nl-docket summary span { grid-column: 2 }
+  .nl-docket ul { padding-left: 1.7em }
+}
 </style>"""
 
 
@@ -127,13 +135,16 @@ class Trial:
         parts.append(f'<div class="nl-shares" aria-hidden="true">{shares}</div>')
         for id, entry in self.entries.items():
             verdict = self.verdict(id)
-            lines = [f"{sign} {text} {numbers}" for sign, text, numbers in self.evidence(id)]
-            lines.append(f"{TRIAL['source']}: {entry['source']}")
-            claim, truth, *items = map(html.escape, (entry["claim"], entry["truth"], *lines))
+            lines = [
+                f"{sign} {html.escape(text)} <b>{html.escape(numbers)}</b>"
+                for sign, text, numbers in self.evidence(id)
+            ]
+            source = f"{TRIAL['source']}: {html.escape(entry['source'])}"
+            claim, truth = html.escape(entry["claim"]), html.escape(entry["truth"])
             parts.append(
                 f"<details><summary><b>{_mood(verdict)[0]} {TRIAL[verdict]}</b>"
                 f"<span>{claim} <em>{truth}</em></span></summary>"
-                f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul></details>"
+                f"<ul>{''.join(f'<li>{item}</li>' for item in [*lines, source])}</ul></details>"
             )
         return f'<div class="nl-docket">{"".join(parts)}</div>{STYLE}'
 

@@ -8,7 +8,7 @@ import pytest
 from tools.notebooks import NOTEBOOKS, ROOT
 
 PAPERS = {  # arXiv: an author, who is named where the paper is cited
-    "1211.5063": "Pascanu", "1502.03167": "Ioffe", "1510.01378": "Laurent", "1602.07868":
+    "1211.5063": "Pascanu", "1502.03167": "Ioffe", "1706.05350": "Laarhoven", "1510.01378": "Laurent", "1602.07868":
     "Salimans", "1603.09025": "Cooijmans", "1607.06450": "Ba", "1607.08022": "Ulyanov",
     "1610.06160": "Liao", "1702.03275": "Ioffe", "1702.05870": "Luo", "1703.06868": "Huang",
     "1703.10593": "Zhu", "1705.08741": "Hoffer", "1706.03762": "Vaswani", "1712.09913": "Li",

@@ -67,7 +67,7 @@ def test_a_docket_shows_every_claim_and_what_was_measured():
     )
     text, page = repr(docket), docket._repr_html_()
     assert text.startswith(
-        "The article on trial: 1.1. 3 claims: 2 with a condition, 1 not weighed yet."
+        "The article on trial: 1.1. 3 claims: 1 holds, 1 with a condition, 1 not weighed yet."
     )
     assert "✓ Every training column runs from 0 to 1." in text
     assert "but: One value 100 times too large squeezes the others to less than a tenth" in text
@@ -76,7 +76,7 @@ def test_a_docket_shows_every_claim_and_what_was_measured():
     assert page.count("<summary>") == page.count("</summary>") == 3
     assert "3 % of &lt;them&gt;" in page
     assert "<script" not in page
-    for sign in ("± with a condition", "? not weighed yet"):
+    for sign in ("✓ holds", "± with a condition", "? not weighed yet"):
         assert f"<b>{sign}</b>" in page
     assert [len(set(re.findall(p, page))) for p in ("✓ Every", "✗")] == [1, 0]
 

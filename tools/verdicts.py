@@ -17,8 +17,7 @@ def table(sets):
     for number in range(sets + 1):
         runs = run_all(NOTEBOOKS, number * APART, tell=lambda text: print(text, file=sys.stderr))
         for path, run in runs.items():
-            decided = {k: v for k, v in run.verdicts.items() if not v.startswith("cited_")}
-            for what, came_out in (decided | run.predictions).items():
+            for what, came_out in (run.verdicts | run.predictions).items():
                 rows.setdefault((path.stem, what), []).append(came_out)
     return rows
 
