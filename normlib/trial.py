@@ -15,23 +15,7 @@ MOODS = {  # of a verdict: its sign and colour
     "untried": ("?", "#8a929e"),
 }  # fmt: skip
 MIXED = "±", "#9a6700"
-STYLE = """<style>
-.nl-docket { border: 1px solid var(--jp-border-color1,#b5bcc8); border-radius: 8px;
-  max-width: 900px; color: var(--jp-ui-font-color1,#1f2430); font-size: 14px; line-height: 1.45 }
-.nl-docket > * { padding: 8px 14px }
-.nl-docket details { border-top: 1px solid var(--jp-border-color1,#b5bcc8); margin: 0 }
-.nl-docket summary { cursor: pointer; display: grid; gap: 4px 10px;
-  grid-template-columns: 1em 11em 1fr }
-.nl-docket summary::before { content: "▸" }
-.nl-docket details[open] summary::before { content: "▾" }
-.nl-docket ul { list-style: none; margin: 6px 0; padding-left: 13.4em }
-.nl-docket .nl-shares { display: flex; height: 6px; padding: 0 }
-@media (max-width: 600px) {
-  .nl-docket summary { grid-template-columns: 1em 1fr }
-  .nl-docket summary span { grid-column: 2 }
-  .nl-docket ul { padding-left: 1.7em }
-}
-</style>"""
+STYLE = pathlib.Path(__file__).with_name("docket.css").read_text("utf-8")
 
 
 def ledger():
@@ -146,7 +130,7 @@ class Trial:
                 f"<span>{claim} <em>{truth}</em></span></summary>"
                 f"<ul>{''.join(f'<li>{item}</li>' for item in [*lines, source])}</ul></details>"
             )
-        return f'<div class="nl-docket">{"".join(parts)}</div>{STYLE}'
+        return f'<div class="nl-docket">{"".join(parts)}</div><style>{STYLE}</style>'
 
 
 def _mood(verdict):

@@ -8,6 +8,10 @@ import pytest
 from tools.notebooks import NOTEBOOKS, ROOT
 
 PAPERS = {  # arXiv: an author, who is named where the paper is cited
+    "2502.02732": "Kim",
+    "2203.00555": "Wang",
+    "1805.08318": "Zhang",
+    "1912.04958": "Karras",
     "1211.5063": "Pascanu", "1502.03167": "Ioffe", "1706.05350": "Laarhoven", "1510.01378": "Laurent", "1602.07868":
     "Salimans", "1603.09025": "Cooijmans", "1607.06450": "Ba", "1607.08022": "Ulyanov",
     "1610.06160": "Liao", "1702.03275": "Ioffe", "1702.05870": "Luo", "1703.06868": "Huang",

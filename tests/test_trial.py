@@ -115,20 +115,20 @@ def test_a_section_without_claims_is_refused():
 def test_verdicts_are_remembered_and_the_last_one_counts():
     cited = {id for id, entry in ledger().items() if "settled" in entry}
     assert set(verdicts()) == cited
-    docket = Trial("4.5")
-    docket.weigh("4.5-7", memory_grows=True)
-    assert verdicts()["4.5-7"] == "holds"
-    docket.weigh("4.5-7", memory_grows=False)
-    assert verdicts()["4.5-7"] == "refuted"
+    docket = Trial("3.2")
+    docket.weigh("3.2-c", memory_grows=True)
+    assert verdicts()["3.2-c"] == "holds"
+    docket.weigh("3.2-c", memory_grows=False)
+    assert verdicts()["3.2-c"] == "refuted"
     with trial.RECORD.open("a") as file:
         file.write("half a li\nno-such-claim\tholds\n4.7-1\tholds\n")
-    assert set(verdicts()) == cited | {"4.5-7"}
+    assert set(verdicts()) == cited | {"3.2-c"}
     assert verdicts()["4.7-1"] == "wrong"
 
 
 def test_a_place_that_cannot_be_written_does_not_stop_a_trial(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(trial, "RECORD", tmp_path / "file" / "verdicts.txt")
-    docket = Trial("4.5")
-    docket.weigh("4.5-7", memory_grows=False)
-    assert docket.verdict("4.5-7") == "refuted"
+    docket = Trial("3.2")
+    docket.weigh("3.2-c", memory_grows=False)
+    assert docket.verdict("3.2-c") == "refuted"

@@ -14,17 +14,7 @@ from IPython.display import display
 HERE = pathlib.Path(__file__).parent
 VIEW = "application/vnd.jupyter.widget-view+json"
 MAX_STILL = 40_000  # bytes of a picture, before they become text
-# In JupyterLab, Notebook and nbconvert: behind a widget that lives no still is seen, behind one
-# that loads it waits, and one that does not come ("model not found") makes room for its still.
-# In other hosts base.js hides it.
-STYLE = """<style>
-@keyframes nl-late { from { height: 0; overflow: hidden; visibility: hidden } }
-.jp-OutputArea-child:has(> .lm-Panel:not(.jupyter-widgets, .lm-mod-hidden)) + * .nl-still
-  { animation: nl-late 3s step-end }
-.jp-OutputArea-child:has(.nl-root) + .jp-OutputArea-child:has(.nl-still),
-.jp-OutputArea-child:has(> .jupyter-widgets):has(~ * .nl-still):not(:has(.nl-root))
-  { display: none }
-</style>"""
+STYLE = (HERE / "still.css").read_text("utf-8")  # where a still is seen, and where not
 
 
 def source(ending, *names):
@@ -65,7 +55,7 @@ class Widget(anywidget.AnyWidget):
             code = base64.b64encode(image).decode()
             shown = f'<img alt="{html.escape(alt)}" src="data:image/webp;base64,{code}">'
             parts.insert(1, f"<p>{shown}</p>")
-        inside = "".join([*parts, STYLE])
+        inside = "".join([*parts, f"<style>{STYLE}</style>"])
         return {
             "text/html": f'<div class="nl-still" data-still="{self.still}">{inside}</div>',
             "text/plain": "\n".join(words),
