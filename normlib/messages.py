@@ -1,4 +1,4 @@
-"""The sentences that the course shows, from messages.toml: a table for each place that shows them."""
+"""The sentences that the course shows, from messages.toml: a table for each place."""
 
 import pathlib
 import tomllib

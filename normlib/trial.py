@@ -39,7 +39,8 @@ def verdicts():
 class Trial:
     """The claims of one part of the article, weighed one after the other; shown as a docket.
 
-    sections: as in the ids of the claims, Trial("2.1") or Trial("1.1", "1.2").
+    sections: as in the ids of the claims, Trial("2.1") or Trial("1.1", "1.2"). Without any it is
+    the trial of the whole article, with the verdicts that came out last on this machine.
 
     >>> trial = Trial("2.1")
     >>> trial.weigh("2.1-b", profile_steady=(ratio < 1.1, f"x {ratio:.2f}"), ...)
@@ -49,12 +50,10 @@ class Trial:
     """
 
     def __init__(self, *sections):
-        self.sections, self.weighed = sections, {}
-        self.entries = {
-            id: entry
-            for id, entry in ledger().items()
-            if entry.get("section", id.rpartition("-")[0]) in sections
-        }
+        self.weighed, self.recorded = {}, {} if sections else verdicts()
+        everywhere = {id: _section(id, entry) for id, entry in ledger().items()}
+        self.sections = sections or tuple(dict.fromkeys(everywhere.values()))
+        self.entries = {id: e for id, e in ledger().items() if everywhere[id] in self.sections}
         if not self.entries:
             raise ValueError(f"the ledger has no claim of {sections}: see normlib/claims.toml")
 
@@ -85,7 +84,8 @@ class Trial:
 
     def verdict(self, id):
         """A key of the TRIAL messages; "untried" for a claim that nothing has weighed yet."""
-        return self.entries[id].get("settled") or self.weighed.get(id, ("untried",))[0]
+        found = self.weighed.get(id, (self.recorded.get(id, "untried"),))
+        return self.entries[id].get("settled") or found[0]
 
     def evidence(self, id):
         """[(sign, condition, numbers)]: ✓ and ✗ for what supports it, "but" for a limit that is
@@ -98,9 +98,10 @@ class Trial:
             if name in found
         ]
 
-    def summary(self):
+    def summary(self, section=None):
         """How many claims have which verdict, in words: "17 claims: 1 holds, ..."."""
-        reached = [self.verdict(id) for id in self.entries]
+        here = (id for id, e in self.entries.items() if section in (None, _section(id, e)))
+        reached = [self.verdict(id) for id in here]
         counts = [f"{reached.count(v)} {TRIAL[v]}" for v in TRIAL["order"] if v in reached]
         return TRIAL["summary"].format(count=len(reached), counts=", ".join(counts))
 
@@ -112,11 +113,12 @@ class Trial:
         return "\n".join(lines)
 
     def _repr_html_(self):
-        title = f"{TRIAL['title']} {', '.join(self.sections)}"
+        title = TRIAL["whole"] if self.recorded else f"{TRIAL['title']} {', '.join(self.sections)}"
         parts = [f"<div><strong>{html.escape(title)}</strong> {html.escape(self.summary())}</div>"]
         reached = sorted((self.verdict(id) for id in self.entries), key=TRIAL["order"].index)
         shares = "".join(f'<i style="background:{_mood(v)[1]};flex:1"></i>' for v in reached)
         parts.append(f'<div class="nl-shares" aria-hidden="true">{shares}</div>')
+        rows = {section: "" for section in self.sections}
         for id, entry in self.entries.items():
             verdict = self.verdict(id)
             lines = [
@@ -125,12 +127,19 @@ class Trial:
             ]
             source = f"{TRIAL['source']}: {html.escape(entry['source'])}"
             claim, truth = html.escape(entry["claim"]), html.escape(entry["truth"])
-            parts.append(
+            rows[_section(id, entry)] += (
                 f"<details><summary><b>{_mood(verdict)[0]} {TRIAL[verdict]}</b>"
                 f"<span>{claim} <em>{truth}</em></span></summary>"
                 f"<ul>{''.join(f'<li>{item}</li>' for item in [*lines, source])}</ul></details>"
             )
+        for section, inside in rows.items():
+            head = f"<summary><b>{section}</b><span>{self.summary(section)}</span></summary>"
+            parts.append(f"<details>{head}{inside}</details>" if self.recorded else inside)
         return f'<div class="nl-docket">{"".join(parts)}</div><style>{STYLE}</style>'
+
+
+def _section(id, entry):
+    return entry.get("section", id.rpartition("-")[0])
 
 
 def _mood(verdict):
