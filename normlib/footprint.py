@@ -1,13 +1,11 @@
 """Which inputs an output of a function really uses: measured, with what the measurement knows."""
 
-import random
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from normlib.axes import check_floating
-from normlib.private import private_copy
+from normlib.private import fixed_chance, private_copy
 
 MOST_PROBES = 30
 
@@ -160,22 +158,16 @@ class Runner:
         return self.last.clone()
 
     def __call__(self, x, seed=0):
-        kept = random.getstate(), np.random.get_state()
-        with torch.random.fork_rng(devices=self.devices):
-            try:
-                for reseed in (random.seed, np.random.seed, torch.manual_seed):
-                    reseed(seed)
+        try:
+            with fixed_chance(seed, self.devices):
                 y = private_copy(self.fn)(x.clone())  # the function may write into its input
-            except Exception as error:
-                raise ValueError(
-                    f"the function fails on a {x.dtype} tensor of shape {tuple(x.shape)} on "
-                    f"{x.device}: {type(error).__name__}: {error}. If it is on another device, "
-                    f"move one of them, layer.to({str(x.device)!r}); if it makes tensors of its "
-                    "own, make them with dtype=x.dtype, device=x.device"
-                ) from error
-            finally:
-                random.setstate(kept[0])
-                np.random.set_state(kept[1])
+        except Exception as error:
+            raise ValueError(
+                f"the function fails on a {x.dtype} tensor of shape {tuple(x.shape)} on "
+                f"{x.device}: {type(error).__name__}: {error}. If it is on another device, "
+                f"move one of them, layer.to({str(x.device)!r}); if it makes tensors of its "
+                "own, make them with dtype=x.dtype, device=x.device"
+            ) from error
         if not isinstance(y, torch.Tensor) or y.is_complex():
             kind = f"{y.dtype} tensor" if isinstance(y, torch.Tensor) else type(y).__name__
             raise TypeError(f"the function returned {kind}, not a tensor of real numbers")

@@ -1,15 +1,32 @@
 """Copies of functions and of all they can reach, so that running them changes nothing."""
 
+import contextlib
 import copy
 import functools
+import random
 import re
 import types
 
+import numpy as np
 import torch
 from torch import nn
 
 # Functions and classes from here hold no state of a student's.
 _LIBRARY = re.compile(r"(builtins|functools|torch|numpy|normlib)\b")
+
+
+@contextlib.contextmanager
+def fixed_chance(seed, devices=()):
+    """Random numbers from a seed; afterwards Python's, NumPy's and torch's go on as before."""
+    kept = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=devices):
+        try:
+            for reseed in (random.seed, np.random.seed, torch.manual_seed):
+                reseed(seed)
+            yield
+        finally:
+            random.setstate(kept[0])
+            np.random.set_state(kept[1])
 
 
 def private_copy(value, seen=None):
@@ -21,13 +38,10 @@ def private_copy(value, seen=None):
     if id(value) in seen:
         return seen[id(value)]
     if isinstance(value, nn.Module):
-        kept = [t for m in value.modules() for t in vars(m).values() if torch.is_tensor(t)]
-        memo = {id(t): t.detach() for t in kept if not t.is_leaf}  # these refuse to be copied
-        result = copy.deepcopy(value, memo).double()
+        result = copied_module(value).double()
         for module in result.modules():  # plain functions and tensors in it are not its own yet
             for name, part in vars(module).items():
-                hooks = name in ("_forward_hooks", "_forward_pre_hooks")
-                if hooks or isinstance(part, (torch.Tensor, types.FunctionType, functools.partial)):
+                if isinstance(part, (torch.Tensor, types.FunctionType, functools.partial)):
                     module.__dict__[name] = private_copy(part, seen)
     elif isinstance(value, torch.Tensor):
         result = value.detach().clone()
@@ -66,6 +80,16 @@ def private_copy(value, seen=None):
     else:
         result = value
     seen[id(value)] = result
+    return result
+
+
+def copied_module(module):
+    """A deep copy, also of its hooks, and of a module with tensors that refuse to be copied."""
+    kept = [t for m in module.modules() for t in vars(m).values() if torch.is_tensor(t)]
+    result = copy.deepcopy(module, {id(t): t.detach() for t in kept if not t.is_leaf})
+    for part in result.modules():
+        for hooks in ("_forward_hooks", "_forward_pre_hooks"):
+            part.__dict__[hooks] = private_copy(part.__dict__[hooks])
     return result
 
 

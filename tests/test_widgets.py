@@ -23,8 +23,10 @@ from normlib.layers import (
     RMSNorm,
     SwitchableNorm,
 )
+from normlib.private import private_copy
 from normlib.widgets import AxesExplorer, Flipbook, Predict, progress
 from normlib.widgets._base import Packer, unpack
+from tools.notebooks import ROOT, load
 
 X = torch.randn(3, 4, 2, 5, generator=torch.Generator().manual_seed(0))
 
@@ -526,3 +528,32 @@ def test_the_words_say_that_the_values_decide():
     assert set(variant["sees"]["counts"]) == {30}
     assert "depends on the input" in spec["text"][variant["note"]]
     assert "can change" in spec["text"][variant["reach_note"]]
+
+
+def test_what_came_after_the_article_is_shown_as_finite_differences_tell():
+    """The explorers of notebook 5, as its cells make them, for every output and every input."""
+    made, space = [], {}
+    cells = {cell.id: cell.source for cell in load(ROOT / "notebooks/05_conclusion.ipynb").cells}
+    exec(cells["imports"], space)
+    space["AxesExplorer"] = lambda *args, **kwargs: made.append(
+        (AxesExplorer(*args, **kwargs), *args)
+    )
+    for id in ("axes", "axes-show", "images-define", "images-show"):
+        exec(cells[id], space)
+    names = {name for _, methods, _ in made for name in methods}
+    assert names >= {
+        "RMSNorm", "QK-norm", "nGPT", "AdaLN", "Dynamic Tanh", "Derf", "GRN", "EvoNorm-S0",
+    }  # fmt: skip
+    for explorer, methods, x in made:
+        steps = 1e-4 * torch.eye(x.numel(), dtype=torch.float64).view(-1, *x.shape)
+        for number, fn in enumerate(methods.values()):
+            run = private_copy(fn)  # in float64
+            moves = np.zeros((x.numel(), x.numel()), bool)
+            draw = torch.Generator().manual_seed(3)
+            for point in torch.randn(2, *x.shape, generator=draw).double():
+                before = run(point).detach()
+                change = [(run(point + step).detach() - before).abs().flatten() for step in steps]
+                moves |= (torch.stack(change, 1) > 1e-9).numpy()
+            for cell, wanted in enumerate(moves):
+                inside, _ = footprint_of(explorer, cell, method=number)
+                np.testing.assert_array_equal(inside.ravel(), wanted)
