@@ -21,7 +21,8 @@ def fixed_chance(seed, devices=()):
     kept = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=devices):
         try:
-            for reseed in (random.seed, np.random.seed, torch.manual_seed):
+            of_torch = torch.manual_seed if devices else torch.default_generator.manual_seed
+            for reseed in (random.seed, np.random.seed, of_torch):
                 reseed(seed)
             yield
         finally:
