@@ -159,6 +159,13 @@ def test_what_is_folded_neither_trains_nor_defines_what_is_shown(notebook):
                 assert not made & names(trees[other.id], ast.Load), f"{cell.id}: {other.id}"
 
 
+def test_going_further_opens_collapsed_and_stays_so(notebook):
+    """JupyterLab opens a section again in which the last cell that runs is the last of all."""
+    further = [c for c in notebook.cells if c.source.startswith("## Going further")]
+    assert all(cell.metadata.get("jp-MarkdownHeadingCollapsed") for cell in further)
+    assert notebook.cells[-1].cell_type == "markdown"
+
+
 def test_the_core_is_short(notebook):
     assert sum(lines(c) for c in shown(notebook) if c.id != "imports") <= 200
     assert len(core(notebook)) <= 70

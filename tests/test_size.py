@@ -31,7 +31,8 @@ def test_lines_are_counted_without_words():
 
 
 @pytest.mark.parametrize(
-    ("files", "limit"), [(["layers"], 350), (["axes", "footprint", "layers", "weights"], 850)]
+    ("files", "limit"),
+    [(["layers"], 350), (["axes", "footprint", "layers", "weights"], 850), (["survey"], 230)],
 )
 def test_what_a_student_reads_stays_short(files, limit):
     texts = [(NORMLIB / f"{name}.py").read_text("utf-8") for name in files]
