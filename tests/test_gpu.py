@@ -10,6 +10,7 @@ from normlib import data, plots, training
 from normlib.feedback import check
 from normlib.footprint import examine, footprint, moved
 from normlib.layers import BatchNorm, BatchRenorm, LayerNorm
+from normlib.survey import survey
 from normlib.weights import CosineLinear, spectral_norm, weight_norm
 from normlib.widgets import AxesExplorer
 from tests.test_torch_contract import MAKERS, C
@@ -105,3 +106,23 @@ def test_pictures_take_tensors_where_they_are():
     plots.plt.close(plots.strips({"a": {"Batch Norm": list(torch.rand(3, device="cuda"))}}, "y"))
     plots.plt.close(plots.tiles(torch.rand(2, 3, device="cuda"), "table", vmax=1.0))
     plots.plt.close(plots.cubes({"BN": BatchNorm(4).cuda()}, torch.randn(3, 4, 2, 2).cuda()))
+
+
+def test_a_model_is_surveyed_where_it_is():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), BatchNorm(4), nn.Dropout(0.5), nn.LayerNorm(2))
+    x, model = torch.randn(3, 4, 4, 4), model.train()
+    on_cpu = [row.cells() for row in survey(model, x)]
+    model.cuda()
+    chance, state = torch.cuda.get_rng_state(), [t.clone() for t in model.state_dict().values()]
+    on_gpu = survey(model, x.cuda())
+    assert [row.cells() for row in on_gpu] == on_cpu
+    assert on_gpu[0].input.is_cuda
+    assert torch.equal(torch.cuda.get_rng_state(), chance)
+    assert all(map(torch.equal, model.state_dict().values(), state))
+    with pytest.raises(ValueError, match="on the model's device"):
+        survey(model, x)
+
+
+def test_both_optimizers_train_on_the_device():
+    model = training.mlp(64, 32, 10).cuda()
+    assert training.fit(model, data.digits(), lr=0.01, optimizer="adam").accuracy[-1] > 0.8
