@@ -316,6 +316,21 @@ def test_the_map_names_the_minutes_that_the_notebooks_name():
         assert tuple(map(int, named.groups())) == stated(load(path).cells[0].source), path.stem
 
 
+def test_the_ways_through_add_up():
+    """The same in the first notebook and the README; minutes are those that the notebooks name."""
+    places = ROOT / "README.md", NOTEBOOKS[0]
+    texts = places[0].read_text("utf-8"), "\n".join(c.source for c in load(places[1]).cells)
+    rows, again = (re.findall(r"^\| ([a-z ]+) \| (\d+) \| (.+) \|$", text, re.M) for text in texts)
+    assert rows == again
+    assert len(rows) == 3
+    titles = [load(path).cells[0].source for path in NOTEBOOKS]
+    named = {title.split()[1]: int(re.search(r"bout (\d+) min", title)[1]) for title in titles}
+    for _, minutes_in_all, what in rows:
+        parts = [int(part) for part in re.findall(r"\((\d+)\)", what)]
+        parts = parts or [named[number] for number in what.split(", ")]
+        assert sum(parts) == int(minutes_in_all)
+
+
 @pytest.mark.notebooks
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
 def test_the_minutes_are_true(path, all_have_run):
