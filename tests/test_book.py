@@ -138,7 +138,7 @@ def check_headings_and_pictures(page):
 
 @pytest.mark.book
 @pytest.mark.browser
-@pytest.mark.parametrize("stem", ["index", *STEMS, "TEACHING", "search"])
+@pytest.mark.parametrize("stem", ["index", *STEMS, "GLOSSARY", "TEACHING", "search"])
 def test_a_page_is_small_whole_and_accessible_at_all_widths_in_both_themes(opened, book, stem):
     assert (book / f"{stem}.html").stat().st_size <= 4e6
     page = opened(stem)

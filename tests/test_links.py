@@ -23,7 +23,7 @@ PAPERS = {  # arXiv: an author, who is named where the paper is cited
     "2410.01131": "Loshchilov", "2502.02732": "Kim", "2503.10622": "Zhu", "2512.10938": "Chen",
     "2604.23434": "Verma",
 }  # fmt: skip
-WORDS = [ROOT / "README.md", ROOT / "notebooks" / "TEACHING.md"]
+WORDS = [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.md"))]
 
 
 def texts(path):

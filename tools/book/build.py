@@ -131,7 +131,8 @@ def write_book(out, runs):
         executed = runs[path].notebook if path in runs else load(path)
         nbformat.write(chapter(executed), sources / path.name)
     (sources / "index.md").write_text(first_page(), "utf-8")
-    shutil.copy(ROOT / "notebooks" / "TEACHING.md", sources)
+    for words in ("GLOSSARY.md", "TEACHING.md"):
+        shutil.copy(ROOT / "notebooks" / words, sources)
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
     command += ["-d", RUNS / "doctrees", "-c", HERE, sources, pages]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
