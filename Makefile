@@ -2,8 +2,8 @@
 # make book     run what changed, write it  make slides      the same as slides
 # make present  open it as live slides      make assignment  write the exercises for nbgrader
 # make verdicts what turns with the seeds   make bench       print the measured budgets
-# make links    launch links of this clone  make oldest      fast tests on the lower bounds
-# make lock     renew the pins
+# make links    launch links of this clone  make answers     of a class, before and after the course
+# make oldest   fast tests on lower bounds  make lock        renew the pins
 VENV := .venv
 BIN := $(VENV)/bin
 TEACH := .venv-teaching
@@ -16,7 +16,7 @@ OLDEST := $(BIN)/uv pip install -q --python $(OLD)/bin/python --resolution lowes
 OPEN := -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
   --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-.PHONY: install teaching lab present test oldest book site slides links verdicts assignment bench lock
+.PHONY: install teaching lab present test oldest book site slides links verdicts assignment answers bench lock
 install: $(VENV)/.installed
 teaching: $(TEACH)/.installed
 
@@ -70,6 +70,9 @@ verdicts: install
 
 assignment: install
 	$(BIN)/python -m tools.assignment
+
+answers: install
+	@$(BIN)/python -m tools.answers $(FOLDER)
 
 bench: install teaching
 	$(BIN)/python -m tools.bench

@@ -9,7 +9,7 @@ from jupyter_core.paths import jupyter_data_dir
 from normlib.messages import TRIAL
 
 LEDGER = pathlib.Path(__file__).parent / "claims.toml"
-RECORD = pathlib.Path(jupyter_data_dir()) / "normlib-verdicts.txt"  # what came out on this machine
+RECORD = pathlib.Path(jupyter_data_dir()) / "normlib-verdicts.txt"  # of this machine
 MOODS = {  # of a verdict: its sign and colour
     "holds": ("✓", "#1b7f4b"), "refuted": ("✗", "#b3261e"), "wrong": ("✗", "#b3261e"),
     "untried": ("?", "#8a929e"),
@@ -31,9 +31,17 @@ def verdicts():
     """
     entries = ledger()
     found = {id: entry["settled"] for id, entry in entries.items() if "settled" in entry}
-    lines = RECORD.read_text("utf-8").splitlines() if RECORD.exists() else []
-    pairs = (line.split("\t") for line in lines if line.count("\t") == 1)
-    return found | {id: verdict for id, verdict in pairs if id in entries and id not in found}
+    weighed = {id: verdict for id, verdict in recorded().items() if id in entries}
+    return weighed | found
+
+
+def recorded():
+    """{key: what was written last} of this machine's record. One that cannot be read is empty."""
+    try:
+        lines = RECORD.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return dict(line.split("\t") for line in lines if line.count("\t") == 1)
 
 
 class Trial:
@@ -80,7 +88,7 @@ class Trial:
         else:
             verdict = "partly" if any(held) else "refuted"
         self.weighed[id] = verdict, found
-        _record(id, verdict)
+        record(id, verdict)
 
     def verdict(self, id):
         """A key of the TRIAL messages; "untried" for a claim that nothing has weighed yet."""
@@ -146,14 +154,14 @@ def _mood(verdict):
     return MOODS.get(verdict, MIXED)
 
 
-def _record(id, verdict):
-    """Add a line for notebook 5, which counts the verdicts of all notebooks."""
+def record(key, what):
+    """Add a line to this machine's record, for notebook 5, which looks back at all notebooks."""
     try:
         RECORD.parent.mkdir(parents=True, exist_ok=True)
         with RECORD.open("a", encoding="utf-8") as file:
-            file.write(f"{id}\t{verdict}\n")
+            file.write(f"{key}\t{what}\n")
     except OSError:
-        pass  # no place to write: the count will say that this claim was not tried
+        pass  # no place to write: notebook 5 will say that there is nothing
 
 
 def _measurement(id, name, value):

@@ -138,7 +138,7 @@ def check_headings_and_pictures(page):
 
 @pytest.mark.book
 @pytest.mark.browser
-@pytest.mark.parametrize("stem", ["index", *STEMS, "GLOSSARY", "TEACHING", "search"])
+@pytest.mark.parametrize("stem", ["index", *STEMS, "poster", "GLOSSARY", "TEACHING", "search"])
 def test_a_page_is_small_whole_and_accessible_at_all_widths_in_both_themes(opened, book, stem):
     assert (book / f"{stem}.html").stat().st_size <= 4e6
     page = opened(stem)
@@ -258,6 +258,15 @@ def test_search_finds_a_word_and_formulas_are_no_latex(opened):
     page.goto(page.url.partition("search.html")[0] + "02_1_batch_normalization.html")
     assert page.locator("math").count() > 10
     assert "\\frac" not in page.locator("main").inner_text()
+
+
+@pytest.mark.book
+@pytest.mark.browser
+def test_the_poster_is_printed_on_one_sheet(opened):
+    page = opened("poster")
+    assert page.locator(".nl-poster img").count() == 1
+    printed = page.pdf(prefer_css_page_size=True, print_background=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
 
 
 @pytest.mark.book

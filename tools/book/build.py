@@ -91,6 +91,13 @@ def chapter(notebook):
     return made
 
 
+def poster(notebook):
+    """The page of the master table's pictures, as notebook 5 has drawn them."""
+    (cell,) = (cell for cell in notebook.cells if cell.id == "poster")
+    picture = cell.outputs[0].data["text/html"] if cell.outputs else "Notebook 5 has not run."
+    return f'# The master table, measured\n\n<div class="nl-poster">{picture}</div>\n'
+
+
 def first_page():
     """The cover: what the course is, the explorer itself, the questions, how to open it."""
     from normlib.data import digit_activations
@@ -130,6 +137,8 @@ def write_book(out, runs):
     for path in NOTEBOOKS:
         executed = runs[path].notebook if path in runs else load(path)
         nbformat.write(chapter(executed), sources / path.name)
+        if path.stem.startswith("05"):
+            (sources / "poster.md").write_text(poster(executed), "utf-8")
     (sources / "index.md").write_text(first_page(), "utf-8")
     for words in ("GLOSSARY.md", "TEACHING.md"):
         shutil.copy(ROOT / "notebooks" / words, sources)
