@@ -9,8 +9,8 @@ from normlib.feedback import Card
 from normlib.messages import ENVIRONMENT
 
 REQUIREMENTS = pathlib.Path(__file__).parent.parent / "requirements.txt"
-NEEDED = ("anywidget", "ipywidgets", "jupyterlab", "jupyterlab-widgets", "matplotlib", "numpy",
-          "scikit-learn", "torch", "tqdm")  # fmt: skip
+NEEDED = "anywidget", "ipywidgets", "matplotlib", "numpy", "scikit-learn", "torch", "tqdm"
+LAB = "jupyterlab", "jupyterlab-widgets"  # needed in the course's folder; Colab has its own
 
 
 def installed(name):
@@ -34,7 +34,7 @@ def self_check(installed=installed, pinned=None):
     """A card: all is well, or what is missing or of another version, and what to do about it."""
     pinned = pins() if pinned is None else pinned
     lines, missing = [], False
-    for name in NEEDED:
+    for name in NEEDED + (LAB if pinned else ()):
         version, wanted = installed(name), pinned.get(name)
         if version is None:
             missing = True

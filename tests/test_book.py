@@ -26,15 +26,19 @@ STREAM = {"output_type": "stream", "text": "3 < 4"}
 def test_what_needs_python_says_so_and_progress_bars_are_gone():
     def view(id, text):
         data = {build.VIEW: {"model_id": id}, "text/plain": text}
-        return build.shown(nbformat.v4.new_output("display_data", data=data), {"known": {}})
+        return build.shown(nbformat.v4.new_output("display_data", data=data), models)
 
-    assert view("known", "AxesExplorer()").data["text/html"] == '<div data-widget="known"></div>'
+    models = {"known": {"state": {"still": "abc"}}}
+    assert view("known", "").data["text/html"] == '<div data-widget="known"></div>'
     assert "needs Python" in view("other", "IntSlider(value=7)").data["text/html"]
     assert "value=7" in view("other", "IntSlider(value=7)").data["text/html"]
     bar = nbformat.v4.new_output("display_data", data={"text/plain": ""})
     assert build.shown(bar, {}) is None
-    still = nbformat.v4.new_output("display_data", data={"text/html": '<p class="nl-still">'})
-    assert build.shown(still, {}).data["text/html"] == '<noscript><p class="nl-still"></noscript>'
+    assert view("lost", "") is None  # ours, and its state was not saved: its still stands there
+    words = '<p class="nl-still" data-still="abc">'
+    still = nbformat.v4.new_output("display_data", data={"text/html": words})
+    assert build.shown(still, {}) is still
+    assert build.shown(still, models).data["text/html"] == f"<noscript>{words}</noscript>"
     streams = [nbformat.from_dict(STREAM | {"name": name}) for name in ("stdout", "stderr")]
     assert [build.shown(stream, {}) for stream in streams] == [streams[0], None]
 
@@ -42,9 +46,9 @@ def test_what_needs_python_says_so_and_progress_bars_are_gone():
 @pytest.mark.parametrize(
     ("remote", "link"),
     {
-        "https://github.com/someone/course.git": "https://mybinder.org/v2/gh/someone/course/HEAD",
-        "git@github.com:someone/course.git": "https://mybinder.org/v2/gh/someone/course/HEAD",
-        "https://example.org/a/b": "https://mybinder.org/v2/git/https%3A%2F%2Fexample.org%2Fa%2Fb/HEAD",
+        "https://github.com/someone/course.git": "https://mybinder.org/v2/gh/someone/course/launch",
+        "git@github.com:someone/course.git": "https://mybinder.org/v2/gh/someone/course/launch",
+        "https://example.org/a/b": "https://mybinder.org/v2/git/https%3A%2F%2Fexample.org%2Fa%2Fb/launch",
         "/somewhere/on/this/disk": None,
     }.items(),
 )
@@ -56,6 +60,7 @@ def test_launch_links_follow_the_repository(remote, link, monkeypatch):
     found = build.links()
     assert (not found) if link is None else found["Binder"].startswith(f"{link}?urlpath=lab/tree/")
     assert link is None or "git-pull?repo=https%3A%2F%2F" in found["JupyterHub"]
+    assert link is None or "&branch=launch&" in found["JupyterHub"]
     settings = runpy.run_path(str(build.HERE / "conf.py"))["html_theme_options"]
     assert ("launch_buttons" in settings) == ("github" in remote)
 

@@ -1,7 +1,7 @@
 """The self-check compares what is installed with the pins and says what to do."""
 
 from normlib import environment
-from normlib.environment import NEEDED, pins, self_check
+from normlib.environment import LAB, NEEDED, pins, self_check
 
 
 def test_this_environment_is_ready():
@@ -9,7 +9,7 @@ def test_this_environment_is_ready():
 
 
 def test_the_pins_cover_what_is_needed():
-    assert set(NEEDED) <= set(pins())
+    assert {*NEEDED, *LAB} <= set(pins())
 
 
 def test_a_missing_package_is_named_with_the_remedy():
@@ -28,3 +28,11 @@ def test_another_version_is_named():
 def test_without_pins_only_presence_counts(tmp_path):
     assert pins(tmp_path / "none.txt") == {}
     assert self_check(pinned={}).mood == "good"
+
+
+def test_a_service_with_an_interface_of_its_own_needs_no_jupyterlab():
+    def there(name):
+        return None if name.startswith("jupyterlab") else environment.installed(name)
+
+    assert self_check(there, pinned={}).mood == "good"
+    assert self_check(there).mood == "bad"

@@ -199,7 +199,7 @@ def test_binder_takes_the_recipe():
 
 def test_binder_and_the_course_have_one_pin_for_uv():
     (pin,) = (ROOT / "binder" / "requirements.txt").read_text().split()
-    assert pin in (ROOT / "requirements.txt").read_text().split()
+    assert pin in (ROOT / "tools" / "requirements.txt").read_text().split()
 
 
 @pytest.mark.parametrize(("cores", "threads"), [("2", "2"), ("1.5", "2"), ("0.25", "1")])

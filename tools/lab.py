@@ -1,7 +1,6 @@
 """A real JupyterLab in a real Chromium: start a server, open a notebook, run it, look."""
 
 import contextlib
-import json
 import os
 import shutil
 import socket
@@ -33,16 +32,8 @@ def free_port():
 
 @contextlib.contextmanager
 def server(folder, python=sys.executable):
-    """JupyterLab serving folder/notebooks with settings of its own; yields its address."""
+    """JupyterLab serving folder/notebooks, as `make lab` starts it; yields its address."""
     port, home = free_port(), folder / "home"
-    for name, settings in {
-        "@jupyterlab/apputils-extension/notification":
-            {"fetchNews": "false", "checkForUpdates": False},
-        "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
-    }.items():  # fmt: skip
-        place = home / f"settings/{name}.jupyterlab-settings"
-        place.parent.mkdir(parents=True)
-        place.write_text(json.dumps(settings))
     (folder / "notebooks").mkdir(exist_ok=True)
     env = os.environ | {
         "JUPYTER_CONFIG_DIR": str(home / "config"),

@@ -30,9 +30,8 @@ def models_of(state):
     for id, saved in state.items():
         if saved["model_module"] != "anywidget":
             continue
-        kept = {k: v for k, v in saved["state"].items() if not k.startswith("_")}
-        for foreign in ("layout", "tabbable", "tooltip"):
-            kept.pop(foreign, None)
+        foreign = "_", "layout", "tabbable", "tooltip"
+        kept = {k: v for k, v in saved["state"].items() if not k.startswith(foreign)}
         name = saved["state"]["_anywidget_id"]
         sources[name] = {"esm": saved["state"]["_esm"], "css": saved["state"].get("_css", "")}
         buffers = {buffer["path"][0]: buffer["data"] for buffer in saved.get("buffers", [])}
@@ -52,31 +51,32 @@ def host(sources, models):
 
 
 def shown(output, models):
-    """An output as it stands on a page, or None: widgets live, their stills are for no script."""
+    """An output as it stands on a page, or None: a widget that lives, or else its still."""
     bundle = output.get("data", {})
-    words = bundle.get("text/html", "")
+    words, text = bundle.get("text/html", ""), html.escape(bundle.get("text/plain", ""))
+    still = re.search(r'data-still="(\w+)"', words)
     if output.output_type == "stream":
         return output if output.name == "stdout" else None
-    if bundle == {"text/plain": ""}:  # where a progress bar was
-        return None
-    if VIEW not in bundle and "nl-still" not in words:
-        return output
-    if VIEW not in bundle:
-        place = f"<noscript>{words}</noscript>"
-    elif bundle[VIEW]["model_id"] in models:
+    lives = bundle.get(VIEW, {}).get("model_id") in models
+    if bundle == {"text/plain": ""} or (VIEW in bundle and not text and not lives):
+        return None  # where a progress bar was, or a widget of ours whose still follows
+    if lives:
         place = f'<div data-widget="{bundle[VIEW]["model_id"]}"></div>'
-    else:
-        text = html.escape(bundle.get("text/plain", ""))
+    elif VIEW in bundle:
         place = f"<p>This control needs Python. Its last state: {text}</p>"
+    elif still and still[1] in (model["state"].get("still") for model in models.values()):
+        place = f"<noscript>{words}</noscript>"
+    else:
+        return output
     return nbformat.v4.new_output("display_data", data={"text/html": place})
 
 
 def chapter(notebook):
     """An executed notebook as Sphinx's source: cells, marks for the slides, living widgets."""
     sources, models = models_of(widget_state(notebook))
-    made = nbformat.v4.new_notebook(metadata={"kernelspec": notebook.metadata.kernelspec})
+    made = nbformat.v4.new_notebook()
     for cell in copy.deepcopy(notebook.cells):
-        kind = cell.metadata.slideshow.slide_type
+        kind = cell.metadata.get("slideshow", {}).get("slide_type", "-")
         if made.cells and kind != "-":
             mark = f'<div class="nl-slide" data-kind="{kind}" hidden></div>'
             made.cells.append(nbformat.v4.new_markdown_cell(mark))
@@ -168,6 +168,6 @@ def links():
     github, folder = address.removeprefix("https://github.com/"), address.rsplit("/", 1)[1]
     where = f"git/{quote(address, safe='')}" if github == address else f"gh/{github}"
     place = f"lab/tree/{folder}/notebooks/{first}.ipynb"
-    pull = f"git-pull?repo={quote(address, safe='')}&urlpath={quote(place, safe='')}"
-    binder = f"https://mybinder.org/v2/{where}/HEAD?urlpath=lab/tree/notebooks/{first}.ipynb"
+    pull = f"git-pull?repo={quote(address, safe='')}&branch=launch&urlpath={quote(place, safe='')}"
+    binder = f"https://mybinder.org/v2/{where}/launch?urlpath=lab/tree/notebooks/{first}.ipynb"
     return {"Binder": binder, "JupyterHub": f"https://YOUR-HUB/hub/user-redirect/{pull}"}

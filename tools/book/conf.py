@@ -36,7 +36,7 @@ address = repository()
 if address is not None and address.startswith("https://github.com/"):
     html_theme_options |= {
         "repository_url": address, "path_to_docs": "notebooks", "use_repository_button": True,
-        "repository_branch": "main",
+        "repository_branch": "launch",
         "launch_buttons": {
             "notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org",
             "colab_url": "https://colab.research.google.com",
