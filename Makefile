@@ -4,7 +4,7 @@
 # make verdicts what turns with the seeds   make bench       print the measured budgets
 # make links    launch links of this clone  make answers     of a class, before and after
 # make page     one student's notebook      make oldest      fast tests on the lower bounds
-# make lock     renew the pins
+# make lock     renew the pins              make picture     the README's explorer
 VENV := .venv
 BIN := $(VENV)/bin
 TEACH := .venv-teaching
@@ -17,7 +17,7 @@ OLDEST := $(BIN)/uv pip install -q --python $(OLD)/bin/python --resolution lowes
 OPEN := -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
   --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-.PHONY: install makers teaching lab present test oldest book site page slides links verdicts assignment answers bench lock
+.PHONY: install makers teaching lab present test oldest book site page picture slides links verdicts assignment answers bench lock
 install: $(VENV)/.installed
 makers: $(VENV)/.makers
 teaching: $(TEACH)/.installed
@@ -71,10 +71,13 @@ book site: makers
 	BOOK_LANGUAGE=$(or $(LANGUAGE),en) BOOK_HUB=$(HUB) $(BIN)/python -m tools.book
 
 links: install
-	$(BIN)/python -m tools.book links
+	$(BIN)/python -m tools.launch links
 
 page: makers
 	$(BIN)/python -m tools.page $(NOTEBOOK)
+
+picture: makers
+	$(BIN)/python -m tools.picture
 
 slides: makers
 	$(BIN)/python -m tools.slides $(ONLY)

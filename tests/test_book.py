@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tools import notebooks
+from tools import launch, notebooks
 from tools.book import build
 from tools.notebooks import NOTEBOOKS, entry
 from tools.slides.build import write_decks
@@ -56,13 +56,13 @@ def test_launch_links_follow_the_repository(remote, link, monkeypatch):
     class Done:
         stdout = remote + "\n"
 
-    monkeypatch.setattr(build.subprocess, "run", lambda *args, **keywords: Done)
-    found = build.links()
+    monkeypatch.setattr(launch.subprocess, "run", lambda *args, **keywords: Done)
+    found = launch.links()
     assert (not found) if link is None else found["Binder"].startswith(f"{link}?urlpath=lab/tree/")
     assert link is None or "git-pull?repo=https%3A%2F%2F" in found["JupyterHub"]
     assert link is None or "&branch=launch&" in found["JupyterHub"]
     settings = runpy.run_path(str(build.HERE / "conf.py"))["html_theme_options"]
-    assert ("launch_buttons" in settings) == ("github" in remote)
+    assert ("launch_buttons" in settings) == ("github" in remote) == ("Colab" in found)
 
 
 @pytest.fixture(scope="session")

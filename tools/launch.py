@@ -1,4 +1,5 @@
 """python -m tools.launch [ADDRESS]: make the branch `launch`, which Binder, Colab and hubs open.
+python -m tools.launch links: print where the course of this clone opens.
 
 It is the commit that is checked out plus one folded first cell in every notebook: on Colab and
 Kaggle, which bring their own torch, it installs the course beside it; elsewhere it does nothing.
@@ -6,14 +7,15 @@ ADDRESS: of the repository, as git can clone it; by default that of the remote `
 """
 
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
+from urllib.parse import quote
 
 import nbformat
 
-from tools.book.build import repository
-from tools.notebooks import ROOT, load
+from tools.notebooks import NOTEBOOKS, ROOT, load
 
 BRANCH = "launch"
 CELL = """\
@@ -60,7 +62,41 @@ def publish(address, root=ROOT):
             git("worktree", "remove", "--force", folder, at=root)
 
 
+def repository():
+    """The address of the repository that this clone came from, for a browser, or None."""
+    command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    address = re.sub(r"^git@([^:]+):", r"https://\1/", found.stdout.strip()).removesuffix(".git")
+    return address if address.startswith("https://") else None
+
+
+def links():
+    """Where the course opens for anybody; {} without a repository."""
+    first, address = NOTEBOOKS[0].stem, repository()
+    if address is None:
+        return {}
+    github, folder = address.removeprefix("https://github.com/"), address.rsplit("/", 1)[1]
+    where = f"git/{quote(address, safe='')}" if github == address else f"gh/{github}"
+    place = f"lab/tree/{folder}/notebooks/{first}.ipynb"
+    repo, path = quote(address, safe=""), quote(place, safe="")
+    pull = f"git-pull?repo={repo}&branch={BRANCH}&urlpath={path}"
+    found = {
+        "Binder": f"https://mybinder.org/v2/{where}/{BRANCH}?urlpath=lab/tree/notebooks/{first}.ipynb",
+        "JupyterHub": f"https://YOUR-HUB/hub/user-redirect/{pull}",
+    }
+    if github != address:
+        owner, name = github.split("/", 1)
+        at = f"{github}/blob/{BRANCH}/notebooks/{first}.ipynb"
+        found["Colab"] = f"https://colab.research.google.com/github/{at}"
+        found["book"] = f"https://{owner}.github.io/{name}/"
+    return found
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["links"]:
+        for kind, link in links().items():
+            print(f"{kind}: {link}")
+        sys.exit(None if links() else "this clone has no remote 'origin' with a public address")
     where = sys.argv[1] if len(sys.argv) > 1 else repository()
     if where is None:
         sys.exit("this clone has no remote 'origin' with a public address: name one")

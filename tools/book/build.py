@@ -9,15 +9,16 @@ import shutil
 import string
 import subprocess
 import sys
-from urllib.parse import quote
 
 import ipywidgets
 import nbformat
 
+from tools.launch import links
 from tools.notebooks import NOTEBOOKS, ROOT, RUNS, entry, load, widget_state
 
 HERE = pathlib.Path(__file__).parent
 VIEW = "application/vnd.jupyter.widget-view+json"
+NO_SCRIPT = "<p>Without scripts the widgets of this page are words and pictures.</p>"
 PARTS = {  # headings of the contents, by the first letters of the notebooks
     "Start": ("00", "01"), "Batch Normalization": ("02",), "Its limits": ("03",),
     "Its family": ("04",), "In the end": ("05",),
@@ -45,6 +46,7 @@ def host(sources, models):
     state = state.replace("</", "<\\/")
     script = (HERE / "host.js").read_text("utf-8")
     return (
+        f"<noscript>{NO_SCRIPT}</noscript>\n"
         f'<script type="application/json" id="widget-state">{state}</script>\n'
         f'<script type="module">\n{script}</script>'
     )
@@ -150,24 +152,3 @@ def write_book(out, runs):
     for path in NOTEBOOKS:  # what is downloaded is the notebook itself, without outputs
         shutil.copy(path, pages / "_sources")
     shutil.copytree(pages, out)
-
-
-def repository():
-    """The address of the repository that this clone came from, for a browser, or None."""
-    command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
-    found = subprocess.run(command, capture_output=True, text=True)
-    address = re.sub(r"^git@([^:]+):", r"https://\1/", found.stdout.strip()).removesuffix(".git")
-    return address if address.startswith("https://") else None
-
-
-def links():
-    """Where Binder and a JupyterHub with nbgitpuller open the course; {} without a repository."""
-    first, address = NOTEBOOKS[0].stem, repository()
-    if address is None:
-        return {}
-    github, folder = address.removeprefix("https://github.com/"), address.rsplit("/", 1)[1]
-    where = f"git/{quote(address, safe='')}" if github == address else f"gh/{github}"
-    place = f"lab/tree/{folder}/notebooks/{first}.ipynb"
-    pull = f"git-pull?repo={quote(address, safe='')}&branch=launch&urlpath={quote(place, safe='')}"
-    binder = f"https://mybinder.org/v2/{where}/launch?urlpath=lab/tree/notebooks/{first}.ipynb"
-    return {"Binder": binder, "JupyterHub": f"https://YOUR-HUB/hub/user-redirect/{pull}"}

@@ -6,7 +6,7 @@ import pathlib
 from docutils import nodes
 from latex2mathml.converter import convert
 
-from tools.book.build import repository
+from tools.launch import repository
 
 project = html_title = "Normalization in deep learning"
 author = "normlib"
