@@ -27,7 +27,7 @@ import sys
 
 served = "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ
 if served and importlib.util.find_spec("normlib") is None:
-    course = "normlib @ git+{address}@{commit}"
+    course = "git+{address}@{commit}"
     command = [sys.executable, "-m", "pip", "install", "-q", course]
     done = subprocess.run(command, capture_output=True, text=True)
     print("The course is installed." if done.returncode == 0 else done.stderr)
