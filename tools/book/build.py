@@ -18,6 +18,7 @@ from tools.notebooks import NOTEBOOKS, ROOT, RUNS, entry, load, widget_state
 
 HERE = pathlib.Path(__file__).parent
 VIEW = "application/vnd.jupyter.widget-view+json"
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 NO_SCRIPT = "<p>Without scripts the widgets of this page are words and pictures.</p>"
 PARTS = {  # headings of the contents, by the first letters of the notebooks
     "Start": ("00", "01"), "Batch Normalization": ("02",), "Its limits": ("03",),
@@ -76,7 +77,8 @@ def shown(output, models):
 def chapter(notebook):
     """An executed notebook as Sphinx's source: cells, marks for the slides, living widgets."""
     sources, models = models_of(widget_state(notebook))
-    made = nbformat.v4.new_notebook()
+    about = {"kernelspec": notebook.metadata.get("kernelspec", KERNEL)}
+    made = nbformat.v4.new_notebook(metadata=about)
     for cell in copy.deepcopy(notebook.cells):
         kind = cell.metadata.get("slideshow", {}).get("slide_type", "-")
         if made.cells and kind != "-":
