@@ -82,9 +82,10 @@ class Survey(list):
         rows = ["".join(f"<td>{html.escape(c)}</td>" for c in line) for line in self.lines]
         head, *rows = [re.sub(r"(\d+\*)", r"<b>\1</b>", row) for row in rows]
         body = "".join(f"<tr>{row}</tr>" for row in rows)
-        table = f"<thead><tr>{head.replace('td>', 'th>')}</tr></thead><tbody>{body}</tbody>"
+        inside = f"<thead><tr>{head.replace('td>', 'th>')}</tr></thead><tbody>{body}</tbody>"
+        table = f'<table style="border-collapse:separate;border-spacing:12px 2px">{inside}</table>'
         words = "".join(f"<li>{html.escape(text)}</li>" for text in self.below)
-        return f'<div style="overflow-x:auto"><table>{table}</table></div><ul>{words}</ul>'
+        return f'<div style="overflow-x:auto">{table}</div><ul>{words}</ul>'
 
 
 def survey(model, x):

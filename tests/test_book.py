@@ -228,7 +228,7 @@ def test_a_page_shows_the_numbers_of_the_notebook_and_its_widgets_answer_to_keys
         page.keyboard.press("Enter")
     assert picture.get_attribute("alt") != alt
 
-    guess = page.locator(".nl-predict").first
+    guess = page.locator(".nl-predict").last  # revealed
     assert guess.locator(".nl-status").inner_text().startswith("Choose one")
     guess.locator("input").first.focus()
     page.keyboard.press("Space")
@@ -263,6 +263,14 @@ def test_search_finds_a_word_and_formulas_are_no_latex(opened):
     page.goto(page.url.partition("search.html")[0] + "02_1_batch_normalization.html")
     assert page.locator("math").count() > 10
     assert "\\frac" not in page.locator("main").inner_text()
+
+
+@pytest.mark.book
+@pytest.mark.browser
+def test_tables_that_cells_show_are_tables(opened):
+    page = opened("05_conclusion")
+    assert page.locator("table tr", has_text="SwitchableNorm").count() >= 1
+    assert "| method |" not in page.locator("main").inner_text()
 
 
 @pytest.mark.book

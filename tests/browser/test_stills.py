@@ -187,7 +187,8 @@ def keys_run_cells(browser, address, folder, where, presses):
     assert lab.run_all() == []
     for name, key in presses:
         id, selector = CONTROLS[name]
-        cell, count = lab.cell(id), lab.count(id) or 0
+        page.wait_for_function(f"{lab.count_of(id)} > 0")
+        cell, count = lab.cell(id), lab.count(id)
         control = cell.locator(selector)
         if name == "lock":  # works when something is chosen
             cell.locator('input[type="radio"]').first.check()
@@ -198,10 +199,10 @@ def keys_run_cells(browser, address, folder, where, presses):
             control.click()
         if name == "number":
             page.keyboard.press("Enter")  # alone it stays in its field
-            assert (lab.count(id) or 0) == count
+            assert lab.count(id) == count
         page.keyboard.press(f"{key}+Enter")
         try:
-            page.wait_for_function(f"{lab.count_of(id)} > {count}", timeout=4000)
+            page.wait_for_function(f"{lab.count_of(id)} > {count}", timeout=15000)
             page.wait_for_function(f"{KERNEL}.status === 'idle'")
         except TimeoutError:
             failed.append((name, key))

@@ -12,6 +12,7 @@ project = html_title = "Normalization in deep learning"
 author = "normlib"
 extensions = ["myst_nb", "sphinx_copybutton"]
 nb_execution_mode = "off"  # the notebooks have been run
+nb_render_markdown_format = "myst"  # or tables that a cell shows stay words
 nb_ipywidgets_js = {}  # our widgets bring their own script: nothing is fetched
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
