@@ -53,8 +53,7 @@ test: makers teaching
 	$(BIN)/ruff format --check .
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.citation-file-format CITATION.cff
-	$(BIN)/python -m pytest -m "not book"
-	$(BIN)/python -m pytest -m book -n 2
+	$(BIN)/python -m pytest
 
 # The lower bounds of pyproject.toml, exactly. Warnings of packages that are newer are no errors.
 $(OLD)/.installed: pyproject.toml $(VENV)/.installed

@@ -1,7 +1,6 @@
 """The book and the slides: executed notebooks, alive without a kernel and without a network."""
 
 import base64
-import os
 import re
 import runpy
 import subprocess
@@ -12,7 +11,6 @@ import nbformat
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from filelock import FileLock
 from playwright.sync_api import expect
 
 from tools import launch, notebooks
@@ -74,13 +72,9 @@ def runs():
 
 @pytest.fixture(scope="session")
 def book(tmp_path_factory, runs):
-    """Built once, by the first of the processes that share the tests."""
-    base = tmp_path_factory.getbasetemp()
-    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "book"
-    with FileLock(f"{out}.lock"):
-        if not out.exists():
-            build.write_book(out, runs)
-            write_decks(out, out, NOTEBOOKS)
+    out = tmp_path_factory.mktemp("book")
+    build.write_book(out, runs)
+    write_decks(out, out, NOTEBOOKS)
     return out
 
 
