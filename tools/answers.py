@@ -27,7 +27,7 @@ def table(students):
     """A line of Markdown for each question."""
     lines = ["| question | right before | right after | still believed |", "|---|---|---|---|"]
     for id, entry in asked().items():
-        cells, wrong = [], Counter()
+        cells = []
         for when in ("before", "after"):
             said = [s[id] for s in students if s[id][when]]
             right = sum(s[when] == s["measured"] for s in said)

@@ -102,8 +102,8 @@ def poster(notebook):
     return f'# The master table, measured\n\n<div class="nl-poster">{picture}</div>\n'
 
 
-def first_page():
-    """The cover: what the course is, the explorer itself, the questions, how to open it."""
+def explorer():
+    """The explorer on real digits that introduces the course: (its place on a page, its host)."""
     from normlib.data import digit_activations
     from normlib.layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
     from normlib.widgets import AxesExplorer
@@ -112,8 +112,14 @@ def first_page():
         "Batch Norm": BatchNorm(6), "Layer Norm": LayerNorm((6, 4, 4)),
         "Instance Norm": InstanceNorm(6), "Group Norm": GroupNorm(2, 6),
     }  # fmt: skip
-    explorer = AxesExplorer(methods, digit_activations(), cell=229)
-    sources, models = models_of(ipywidgets.Widget.get_manager_state(widgets=[explorer])["state"])
+    widget = AxesExplorer(methods, digit_activations(), cell=229)
+    state = ipywidgets.Widget.get_manager_state(widgets=[widget])["state"]
+    return f'<div data-widget="{widget.model_id}"></div>', host(*models_of(state))
+
+
+def first_page():
+    """The cover: what the course is, the explorer itself, the questions, how to open it."""
+    widget, alive = explorer()
     cards, contents = [], []
     for one in map(entry, NOTEBOOKS):
         words = f"<strong>{html.escape(one.title)}</strong> {html.escape(one.question)}"
@@ -124,8 +130,8 @@ def first_page():
     binder = links().get("Binder")
     return string.Template((HERE / "index.md").read_text("utf-8")).substitute(
         launch=f"Or [open it on Binder]({binder}), where nothing is kept." if binder else "",
-        explorer=f'<div data-widget="{explorer.model_id}"></div>',
-        cards="".join(cards), contents="\n```\n\n".join(contents), host=host(sources, models),
+        explorer=widget,
+        cards="".join(cards), contents="\n```\n\n".join(contents), host=alive,
     )  # fmt: skip
 
 
