@@ -1,4 +1,4 @@
-"""Settings for all tests: one seed, pictures without a window, and the browser's fixtures."""
+"""Settings for all tests: a seed, a thread, pictures without a window, the browser's fixtures."""
 
 import os
 import subprocess
@@ -8,6 +8,9 @@ import threading
 
 # Before Jupyter and normlib are imported: verdicts of test runs are not those of this machine.
 os.environ["JUPYTER_DATA_DIR"] = tempfile.mkdtemp(prefix="normlib-tests-")
+# And before torch, for kernels too: beside the notebooks that run in the background, a kernel
+# with a thread for every core spends its time waiting for them, and is several times slower.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 import matplotlib
 import pytest
