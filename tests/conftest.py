@@ -29,13 +29,15 @@ SLOW = ("browser", "notebooks", "book")
 def pytest_collection_modifyitems(items):
     """Fast tests first, then the browser, then whole notebooks, then the book made of them.
 
-    Notebooks that run in the browser come first there, since others wait for them; and teachers'
-    tools before the other notebooks, which are still running in the background then.
+    Notebooks that run in the browser come before its other tests, since others wait for them; and
+    the one that counts the verdicts of all others comes last, so that it can run beside tests.
     """
-    first = ("test_a_student_runs", "test_teaching")
+    first = "test_a_student_runs", "test_widgets_live_on_live", "test_runs_in_a_fresh", "minutes"
+    last = [f"[{path.stem}]" for path in NOTEBOOKS if counts(path)]
     items.sort(
         key=lambda item: (
             sum((i + 1) * (m in item.keywords) for i, m in enumerate(SLOW)),
+            any(name in item.nodeid for name in last),
             not any(name in item.nodeid for name in first),
         )
     )

@@ -116,11 +116,12 @@ def follows_the_pointer(page):
 
 
 def violations(page, code=False, only_colours=False):
-    """What axe calls serious or critical. code: with the colours of code, which take it longest."""
+    """What axe calls serious or critical. code: with the colours of code and formulas, which take
+    it longest."""
     options = {"preload": False, "resultTypes": ["violations"]}
     structure = options | {"rules": {"color-contrast": {"enabled": False}}}
     colours = options | {"runOnly": ["color-contrast"]}
-    runs = [(None if code else {"exclude": [["pre"]]}, colours)]
+    runs = [(None if code else {"exclude": [["pre"], ["math"]]}, colours)]
     runs += [] if only_colours else [(None, structure)]
     return [
         (v["id"], v["nodes"][0]["html"][:200])
