@@ -1,5 +1,7 @@
 """A JupyterLab for all browser tests, and how to open a notebook in it."""
 
+import contextlib
+
 import nbformat
 import pytest
 
@@ -14,27 +16,26 @@ def jupyter(tmp_path_factory, browser):
         yield address, folder / "notebooks"
 
 
+@contextlib.contextmanager
+def opened(browser, jupyter, notebook):
+    """A notebook (by its path, or a list of code cells) in JupyterLab, on a page of its own."""
+    address, folder = jupyter
+    if isinstance(notebook, list):
+        path = folder / f"cells-{len(list(folder.iterdir()))}.ipynb"
+        cells = [nbformat.v4.new_code_cell(s, id=f"cell-{i}") for i, s in enumerate(notebook)]
+        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    else:
+        path, notebook = folder / notebook.name, prepared(load(notebook))
+    nbformat.write(notebook, path)
+    lab = Lab(browser.new_page(viewport={"width": 1280, "height": 900}), address, path.name)
+    lab.path = path
+    yield lab
+    lab.page.evaluate(f"() => {KERNEL}?.shutdown()")
+    lab.page.close()
+
+
 @pytest.fixture
 def open_notebook(browser, jupyter):
-    address, folder = jupyter
-    opened = []
-
-    def opener(notebook):
-        """Open a notebook (with its path's name, or a list of code cells) in a new page."""
-        if isinstance(notebook, list):
-            path = folder / f"cells-{len(list(folder.iterdir()))}.ipynb"
-            cells = [nbformat.v4.new_code_cell(s, id=f"cell-{i}") for i, s in enumerate(notebook)]
-            metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-            notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
-        else:
-            path, notebook = folder / notebook.name, prepared(load(notebook))
-        nbformat.write(notebook, path)
-        lab = Lab(browser.new_page(viewport={"width": 1280, "height": 900}), address, path.name)
-        lab.path = path
-        opened.append(lab)
-        return lab
-
-    yield opener
-    for lab in opened:
-        lab.page.evaluate(f"() => {KERNEL}?.shutdown()")
-        lab.page.close()
+    with contextlib.ExitStack() as pages:
+        yield lambda notebook: pages.enter_context(opened(browser, jupyter, notebook))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from playwright.sync_api import expect
 
+from tests.browser.conftest import opened
 from tests.conftest import IN_JUPYTERLAB
 from tools.lab import KERNEL
 from tools.notebooks import NOTEBOOKS, found, keep, load, place_of
@@ -204,58 +205,59 @@ def test_python_answers_a_quick_hand_with_the_newest_and_never_a_queue(open_note
     assert lab.errors == []
 
 
-def test_the_kernel_hears_of_a_choice(open_notebook):
-    lab = open_notebook([EXPLORER, "print('cell', explorer.cell, 'method', explorer.method)"])
-    assert lab.run_all() == []
-    lab.page.locator(".nl-sheet").focus()
-    lab.page.keyboard.press("Home")
-    lab.page.keyboard.press("ArrowRight")
-    lab.page.keyboard.press("]")
-    lab.page.wait_for_timeout(300)
-    lab.cell("cell-1")
-    lab.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
-    lab.page.get_by_text("cell 1 method 1").wait_for()
-    assert lab.errors == []
+@pytest.fixture(scope="module")
+def explored(browser, jupyter):
+    """An explorer in JupyterLab, for several tests, and a cell that asks what was chosen."""
+    cells = [EXPLORER, "print('cell', explorer.cell, 'method', explorer.method)"]
+    with opened(browser, jupyter, cells) as lab:
+        assert lab.run_all() == []
+        yield lab
+        assert lab.errors == []
 
 
-def test_a_quick_hand_is_not_overtaken_by_the_kernel(open_notebook):
+def test_the_kernel_hears_of_a_choice(explored):
+    explored.page.locator(".nl-sheet").focus()
+    explored.page.keyboard.press("Home")
+    explored.page.keyboard.press("ArrowRight")
+    explored.page.keyboard.press("]")
+    explored.page.wait_for_timeout(300)
+    explored.cell("cell-1")
+    explored.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+    explored.page.get_by_text("cell 1 method 1").wait_for()
+
+
+def test_a_quick_hand_is_not_overtaken_by_the_kernel(explored):
     """The kernel echoes every choice; an old echo must not undo a newer choice."""
-    lab = open_notebook([EXPLORER])
-    assert lab.run_all() == []
-    lab.page.locator(".nl-sheet").focus()
-    lab.page.keyboard.press("Home")
-    where, seen = lab.page.locator(".nl-where"), []
+    explored.page.locator(".nl-sheet").focus()
+    explored.page.keyboard.press("Home")
+    where, seen = explored.page.locator(".nl-where"), []
     for _ in range(40):
-        lab.page.keyboard.press("ArrowRight")
-        lab.page.wait_for_timeout(23)
+        explored.page.keyboard.press("ArrowRight")
+        explored.page.wait_for_timeout(23)
         seen.append(where.inner_text())
     assert len(set(seen)) == 23  # a row has 24 columns of cells: 23 steps, then the rim
     assert seen[22:] == [seen[22]] * 18
 
 
-def test_widgets_live_on_without_a_kernel(open_notebook):
-    lab = open_notebook([EXPLORER])
-    assert lab.run_all() == []
-    sheet, where = lab.page.locator(".nl-sheet"), lab.page.locator(".nl-where")
-    lab.page.evaluate(f"() => {KERNEL}.shutdown()")
-    lab.page.wait_for_timeout(500)
-    sheet.focus()
-    lab.page.keyboard.press("End")
-    lab.page.keyboard.press("ArrowUp")
-    assert "example 3, channel 5, row 2, column 3" in where.inner_text()
-    lab.page.keyboard.press("]")
-    assert "96 values" in lab.page.locator(".nl-sentence").inner_text()
+def test_widgets_live_on_without_a_kernel(explored):
+    page = explored.page
+    page.get_by_role("button", name="BatchNorm").click()
+    page.evaluate(f"() => {KERNEL}.shutdown()")
+    page.wait_for_timeout(500)
+    page.locator(".nl-sheet").focus()
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowUp")
+    assert "example 3, channel 5, row 2, column 3" in page.locator(".nl-where").inner_text()
+    page.keyboard.press("]")
+    assert "96 values" in page.locator(".nl-sentence").inner_text()
 
 
-def test_typing_in_a_widget_does_not_edit_the_notebook(open_notebook):
-    lab = open_notebook([EXPLORER, "1 + 1"])
-    assert lab.run_all() == []
+def test_typing_in_a_widget_does_not_edit_the_notebook(explored):
     count = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
-    lab.page.locator(".nl-sheet").focus()
+    explored.page.locator(".nl-sheet").focus()
     for key in ("a", "b", "x", "d", "d", "m", "q", "v", "ArrowDown", "Enter"):
-        lab.page.keyboard.press(key)
-    assert lab.page.evaluate(count) == 2
-    assert lab.errors == []
+        explored.page.keyboard.press(key)
+    assert explored.page.evaluate(count) == 2
 
 
 # The harness itself: what it must not miss.
