@@ -95,4 +95,13 @@ def test_a_teacher_reads_a_folder_of_handed_in_notebooks(tmp_path):
     assert len(students) == 3
     line = table(list(students.values())).splitlines()[2]
     assert "1 of 3 | 1 of 2 | 64 (1)" in line
-    assert main(folder).startswith("3 students")
+    assert main(folder).startswith("students: 3")
+
+
+def test_a_broken_file_is_named_and_a_copy_that_jupyterlab_keeps_does_not_count(tmp_path):
+    handed_in(tmp_path, "ann", 0, 1)
+    handed_in(tmp_path, ".ipynb_checkpoints", 1, 1)
+    (tmp_path / "bob.ipynb").write_text("{", "utf-8")
+    lines = main(tmp_path).splitlines()
+    assert lines[0] == "students: 1"
+    assert lines[-1].endswith("bob.ipynb cannot be read as a notebook")

@@ -13,10 +13,20 @@ from tools.notebooks import load
 
 
 def collected(folder):
-    """The answers of each notebook under a folder that has any: {path: {id: answers}}."""
+    """{path: {id: answers}} of the notebooks under a folder that have any, None for broken ones.
+
+    JupyterLab's own copies do not count.
+    """
     found = {}
     for path in sorted(pathlib.Path(folder).rglob("*.ipynb")):
-        for cell in load(path).cells:
+        if ".ipynb_checkpoints" in path.parts:
+            continue
+        try:
+            cells = load(path).cells
+        except (OSError, ValueError):
+            found[path] = None
+            continue
+        for cell in cells:
             for output in cell.get("outputs", []):
                 if ANSWERS in output.get("data", {}):
                     found[path] = output.data[ANSWERS]
@@ -29,7 +39,7 @@ def table(students):
     for id, entry in asked().items():
         cells = []
         for when in ("before", "after"):
-            said = [s[id] for s in students if s[id][when]]
+            said = [s[id] for s in students if id in s and s[id][when]]
             right = sum(s[when] == s["measured"] for s in said)
             cells.append(f"{right} of {len(said)}")
             wrong = Counter(s[when] for s in said if s[when] != s["measured"])
@@ -40,9 +50,13 @@ def table(students):
 
 def main(folder):
     found = collected(folder)
-    if not found:
-        return f"no notebook under {folder} has answers: students save 05_conclusion.ipynb, run"
-    return f"{len(found)} students\n\n{table(list(found.values()))}"
+    broken = [f"\n{path} cannot be read as a notebook" for path in found if found[path] is None]
+    students = [answers for answers in found.values() if answers]
+    if students:
+        lines = [f"students: {len(students)}", "", table(students)]
+    else:
+        lines = [f"no notebook under {folder} has answers: students save 05_conclusion.ipynb, run"]
+    return "\n".join([*lines, *broken])
 
 
 if __name__ == "__main__":
