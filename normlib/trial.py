@@ -59,9 +59,10 @@ class Trial:
 
     def __init__(self, *sections):
         self.weighed, self.recorded = {}, {} if sections else verdicts()
-        everywhere = {id: _section(id, entry) for id, entry in ledger().items()}
+        entries = ledger()
+        everywhere = {id: _section(id, entry) for id, entry in entries.items()}
         self.sections = sections or tuple(dict.fromkeys(everywhere.values()))
-        self.entries = {id: e for id, e in ledger().items() if everywhere[id] in self.sections}
+        self.entries = {id: e for id, e in entries.items() if everywhere[id] in self.sections}
         if not self.entries:
             raise ValueError(f"the ledger has no claim of {sections}: see normlib/claims.toml")
 

