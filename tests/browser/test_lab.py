@@ -118,10 +118,19 @@ explorer
 HERE = (1, 2, 1, 1)
 
 
-def test_the_numbers_on_the_screen_are_torchs_before_and_after_changes(open_notebook):
-    lab, given = open_notebook([NUMBERS]), {}
-    assert lab.run_all() == []
+@pytest.fixture(scope="module")
+def numbers(browser, jupyter):
+    """An explorer in JupyterLab, and what made it."""
+    given = {}
     exec(NUMBERS, given)
+    with opened(browser, jupyter, [NUMBERS, "print('changed', explorer.changes)"]) as lab:
+        assert lab.run_all() == []
+        yield lab, given
+        assert lab.errors == []
+
+
+def test_the_numbers_on_the_screen_are_torchs_before_and_after_changes(numbers):
+    lab, given = numbers
     x, page = given["x"], lab.page
     shared = {
         "BN": x[:, 2], "LN": x[1], "IN": x[1, 2], "GN": x[1, :3], "torch": x[1, :3],
@@ -165,7 +174,6 @@ def test_the_numbers_on_the_screen_are_torchs_before_and_after_changes(open_note
     changed = x * 1
     changed[1] += 2 * unit  # still the whole example
     every_method_agrees(page, given["methods"], x, changed)
-    assert lab.errors == []
 
 
 def shown(page, key):
@@ -185,13 +193,12 @@ def every_method_agrees(page, methods, x, changed):
         assert abs(shown(page, "output") - after[HERE]) < 1e-5 * before.std() + 2e-6, name
 
 
-def test_python_answers_a_quick_hand_with_the_newest_and_never_a_queue(open_notebook):
-    lab, given = open_notebook([NUMBERS, "print('changed', explorer.changes)"]), {}
-    assert lab.run_all() == []
-    exec(NUMBERS, given)
+def test_python_answers_a_quick_hand_with_the_newest_and_never_a_queue(numbers):
+    lab, given = numbers
     page, x = lab.page, given["x"].clone()
     page.get_by_role("button", name="SN").click()
     page.locator(".nl-sheet").focus()
+    page.keyboard.press("0")  # puts back what was changed before
     for _ in range(30):
         page.keyboard.press("+")
         page.wait_for_timeout(15)
@@ -202,7 +209,6 @@ def test_python_answers_a_quick_hand_with_the_newest_and_never_a_queue(open_note
     lab.cell("cell-1")
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
     page.get_by_text(f"changed {{'133': {x[HERE]:.4f}"[:-1]).wait_for()
-    assert lab.errors == []
 
 
 @pytest.fixture(scope="module")
@@ -262,38 +268,30 @@ def test_typing_in_a_widget_does_not_edit_the_notebook(explored):
 
 # The harness itself: what it must not miss.
 
+BROKEN = """
+import anywidget
 
-def test_a_failing_cell_is_caught(open_notebook):
-    lab = open_notebook(["1 / 0"])
-    assert any("ZeroDivisionError" in error for error in lab.run_all())
+class Broken(anywidget.AnyWidget):
+    _esm = {script!r}
+
+Broken()
+"""
+THROWS = "export default { render() { throw new Error('on purpose'); } }"
+SLIDER = """export default { render({ el }) {
+  el.innerHTML = '<input class=plain type=range min=0 max=5 value=0>';
+} }"""
 
 
-@pytest.mark.parametrize(
-    "script",
-    ["export default { render() { throw new Error('on purpose'); } }", "export default {"],
-    ids=["throws", "syntax error"],
-)
-def test_a_broken_script_is_caught(open_notebook, script):
-    broken = (
-        f"import anywidget\nclass Broken(anywidget.AnyWidget):\n    _esm = {script!r}\nBroken()"
-    )
-    lab = open_notebook([broken])
-    lab.run_all()
+def test_what_fails_is_caught(open_notebook):
+    """A script that throws, one that is none, a failing cell; and a key that JupyterLab takes."""
+    scripts = THROWS, "export default {", SLIDER
+    lab = open_notebook([*(BROKEN.format(script=script) for script in scripts), "1 / 0"])
+    (error,) = lab.run_all()
+    assert "ZeroDivisionError" in error
     lab.page.wait_for_timeout(500)
-    assert lab.errors or lab.page.get_by_text("Error").count()
-
-
-def test_a_swallowed_arrow_key_is_caught(open_notebook):
-    """Without the attribute that our widgets set, JupyterLab takes the arrows for itself."""
-    plain = (
-        "import anywidget\n"
-        "class Plain(anywidget.AnyWidget):\n"
-        '    _esm = "export default { render({ el }) { el.innerHTML = '
-        "'<input class=plain type=range min=0 max=5 value=0>'; } }\"\n"
-        "Plain()"
-    )
-    lab = open_notebook([plain])
-    lab.run_all()
+    assert any("on purpose" in error for error in lab.errors)
+    assert any("SyntaxError" in error for error in lab.errors)
+    # Without the attribute that our widgets set, JupyterLab takes the arrows for itself.
     lab.page.locator(".plain").focus()
     lab.page.keyboard.press("ArrowRight")
     assert lab.page.locator(".plain").input_value() == "0"

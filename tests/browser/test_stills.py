@@ -7,6 +7,7 @@ import sys
 
 import nbformat
 import pytest
+from nbconvert import HTMLExporter
 from playwright.sync_api import TimeoutError, expect
 
 from tools.bench import classroom
@@ -135,9 +136,8 @@ def test_nbconvert_without_network_shows_the_stills(browser, saved, tmp_path, st
     notebook = nbformat.from_dict(saved[1])
     if not state:
         notebook.metadata.pop("widgets", None)
-    nbformat.write(notebook, tmp_path / "page.ipynb")
-    command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html", "page.ipynb"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    page_of_notebook, _ = HTMLExporter().from_notebook_node(notebook)
+    (tmp_path / "page.html").write_text(page_of_notebook, "utf-8")
     context = browser.new_context(offline=True)
     page = context.new_page()
     page.goto(pathlib.Path(tmp_path, "page.html").as_uri(), wait_until="domcontentloaded")
