@@ -8,16 +8,16 @@ import threading
 
 # Before Jupyter and normlib are imported: verdicts of test runs are not those of this machine.
 os.environ["JUPYTER_DATA_DIR"] = tempfile.mkdtemp(prefix="normlib-tests-")
-# And before torch, for kernels too: beside the notebooks that run in the background, a kernel
-# with a thread for every core spends its time waiting for them, and is several times slower.
-os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+from tools.notebooks import NOTEBOOKS, ONE_THREAD, ROOT, counts, place_of
+
+os.environ |= ONE_THREAD  # before torch is imported; for all kernels too
 
 import matplotlib
 import pytest
 import torch
 
 from tools.lab import CHROMIUM_FLAGS, chromium
-from tools.notebooks import NOTEBOOKS, ROOT, counts, place_of
 
 matplotlib.use("agg")
 NO_BROWSER = "no Chromium or Chrome on this machine: browser tests cannot run"

@@ -29,6 +29,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RUNS = ROOT / "_runs"
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 PINS = ROOT / "requirements.txt"
+# Two runs with two threads each, on two cores, are several times slower: each waits for the other.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 class NotebookError(Exception):
@@ -220,9 +222,7 @@ def execute(path, shift):
             resources={"metadata": {"path": path.parent}},
             extra_arguments=["--log-level=ERROR"],
         )
-        # One thread: two runs with two threads each, on two cores, are several times slower.
-        one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        env = os.environ | one | {"JUPYTER_DATA_DIR": data, "NORMLIB_SEEDS": str(shift)}
+        env = os.environ | ONE_THREAD | {"JUPYTER_DATA_DIR": data, "NORMLIB_SEEDS": str(shift)}
         with client.setup_kernel(env=env):
             start = time.perf_counter()
             for index, cell in enumerate(notebook.cells):

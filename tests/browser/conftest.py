@@ -16,15 +16,20 @@ def jupyter(tmp_path_factory, browser):
         yield address, folder / "notebooks"
 
 
+def notebook_of(sources):
+    """A notebook of code cells: cell-0, cell-1, ..."""
+    cells = [nbformat.v4.new_code_cell(s.strip(), id=f"cell-{i}") for i, s in enumerate(sources)]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+
+
 @contextlib.contextmanager
 def opened(browser, jupyter, notebook):
     """A notebook (by its path, or a list of code cells) in JupyterLab, on a page of its own."""
     address, folder = jupyter
     if isinstance(notebook, list):
         path = folder / f"cells-{len(list(folder.iterdir()))}.ipynb"
-        cells = [nbformat.v4.new_code_cell(s, id=f"cell-{i}") for i, s in enumerate(notebook)]
-        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-        notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+        notebook = notebook_of(notebook)
     else:
         path, notebook = folder / notebook.name, prepared(load(notebook))
     nbformat.write(notebook, path)

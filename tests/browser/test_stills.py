@@ -10,6 +10,7 @@ import pytest
 from nbconvert import HTMLExporter
 from playwright.sync_api import TimeoutError, expect
 
+from tests.browser.conftest import notebook_of
 from tools.bench import classroom
 from tools.lab import KERNEL, Lab, server
 
@@ -40,12 +41,6 @@ STILLS = "Run the notebook to"
 VISIBLE = """() => [...document.querySelectorAll(".nl-still")].filter((still) =>
   still.checkVisibility({ visibilityProperty: true }) && still.getBoundingClientRect().height > 0
 ).map((still) => still.innerText)"""
-
-
-def notebook_of(sources):
-    cells = [nbformat.v4.new_code_cell(s.strip(), id=f"cell-{i}") for i, s in enumerate(sources)]
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
 
 @pytest.fixture(scope="module")
