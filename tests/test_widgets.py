@@ -3,6 +3,8 @@
 import base64
 import io
 import re
+import sys
+from unittest.mock import Mock
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -352,6 +354,21 @@ def test_what_is_locked_later_reaches_the_still(monkeypatch):
 
 def test_a_bar_goes_through_its_steps_without_a_notebook():
     assert list(progress([1, 2, 3], "counting")) == [1, 2, 3]
+
+
+def test_in_a_notebook_a_bar_is_text_that_is_gone_in_the_end(monkeypatch):
+    shown, place = [], Mock()
+    place.update = lambda data, raw: shown.append(data["text/plain"])
+    module = sys.modules["normlib.widgets.progress"]
+    monkeypatch.setattr(module, "get_ipython", lambda: Mock(kernel="a kernel"))
+    monkeypatch.setattr(module, "display", lambda data, raw, display_id: place)
+    assert list(progress([3, 1], "counting")) == [3, 1]
+    assert [re.findall(r"counting: +(\d+)%.* (\d/\d) ", text) for text in shown] == [
+        [("0", "0/2")], [("50", "1/2")], [],
+    ]  # fmt: skip
+    for _ in progress([3, 1]):
+        break  # or an error
+    assert shown[-1] == ""
 
 
 def norm_of(v, axes):

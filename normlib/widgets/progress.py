@@ -1,8 +1,10 @@
 """A progress bar that leaves nothing behind, neither on the page nor in the saved file."""
 
+import time
+
+from IPython import get_ipython
 from IPython.display import display
-from tqdm.auto import tqdm
-from tqdm.notebook import tqdm as tqdm_notebook
+from tqdm import tqdm
 
 
 def progress(steps, what="training"):
@@ -12,13 +14,16 @@ def progress(steps, what="training"):
     ...     train(seed)
     """
     steps = list(steps)
-    if not issubclass(tqdm, tqdm_notebook):
+    if not hasattr(get_ipython(), "kernel"):
         yield from tqdm(steps, desc=what, leave=False)
         return
-    bar = tqdm(steps, desc=what, leave=False, display=False)
-    place = display(bar.container, display_id=True)
+    # A line of text. tqdm's own bar for notebooks is made of widgets, and those fail in the
+    # browser if the loop ends before they are drawn.
+    place, start = display({"text/plain": ""}, raw=True, display_id=True), time.monotonic()
     try:
-        yield from bar
+        for n, step in enumerate(steps):
+            bar = tqdm.format_meter(n, len(steps), time.monotonic() - start, ncols=70, prefix=what)
+            place.update({"text/plain": bar}, raw=True)
+            yield step
     finally:
-        bar.close()
         place.update({"text/plain": ""}, raw=True)

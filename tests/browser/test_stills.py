@@ -13,6 +13,7 @@ from playwright.sync_api import TimeoutError, expect
 from tests.browser.conftest import notebook_of
 from tools.bench import classroom
 from tools.lab import KERNEL, Lab, server
+from tools.notebooks import widget_state
 
 pytestmark = pytest.mark.browser
 CELLS = [
@@ -97,6 +98,8 @@ def test_what_was_locked_later_is_in_the_file_and_no_bar_is(saved):
         assert not any(
             leftover in str(output) for cell in saved[1].cells for output in cell.outputs
         ), leftover
+    models = widget_state(saved[1]).values()
+    assert {m["model_module"] for m in models} == {"anywidget", "@jupyter-widgets/base"}
 
 
 def test_reopened_with_its_state_every_widget_lives(browser, jupyter, saved):

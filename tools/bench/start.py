@@ -5,9 +5,7 @@ import subprocess
 import sys
 import time
 
-LIBRARIES = (
-    "torch, anywidget, matplotlib.pyplot, tqdm.auto, sklearn.datasets, sklearn.model_selection"
-)
+LIBRARIES = "torch, anywidget, matplotlib.pyplot, tqdm, sklearn.datasets, sklearn.model_selection"
 MODULES = "axes, layers, data, training, plots, feedback, environment, widgets"
 
 
