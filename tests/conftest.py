@@ -23,6 +23,9 @@ matplotlib.use("agg")
 NO_BROWSER = "no Chromium or Chrome on this machine: browser tests cannot run"
 IN_JUPYTERLAB = [p for p in NOTEBOOKS if p.stem.startswith(("00", "04_0", "04_4"))]
 ON_LIVE_SLIDES = [p for p in NOTEBOOKS if p.stem.startswith("04_2")]
+LAST = [p for p in NOTEBOOKS if counts(p)]  # it counts the verdicts of all others
+OTHERS = [p for p in NOTEBOOKS if p not in LAST]
+OTHERS.insert(0, OTHERS.pop())  # 4.8 is long: at the end, one core would wait for it
 SLOW = ("browser", "notebooks", "book")
 
 
@@ -30,17 +33,20 @@ def pytest_collection_modifyitems(items):
     """Fast tests first, then the browser, then whole notebooks, then the book made of them.
 
     Notebooks that run in the browser come before its other tests, since others wait for them; and
-    the one that counts the verdicts of all others comes last, so that it can run beside tests.
+    the one that counts verdicts comes last: it runs beside tests that need no notebook.
     """
     first = "test_a_student_runs", "test_widgets_live_on_live", "test_runs_in_a_fresh", "minutes"
-    last = [f"[{path.stem}]" for path in NOTEBOOKS if counts(path)]
-    items.sort(
-        key=lambda item: (
-            sum((i + 1) * (m in item.keywords) for i, m in enumerate(SLOW)),
-            any(name in item.nodeid for name in last),
+
+    def place(item):
+        kind = sum((i + 1) * (m in item.keywords) for i, m in enumerate(SLOW))
+        beside = kind == 1 and "test_widgets_page" in item.nodeid
+        return (
+            2 if beside else kind,
+            any(f"[{path.stem}]" in item.nodeid for path in LAST),
             not any(name in item.nodeid for name in first),
         )
-    )
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,22 +55,21 @@ def notebooks_run_in_the_background(request):
     if not any("notebooks" in item.keywords for item in request.session.items):
         yield
         return
-    # Their places are found here: Python 3.11 fails when two threads parse at the same time.
-    others = [place_of(p) for p in NOTEBOOKS if not counts(p)]
+    # Found here: Python 3.11 fails when two threads parse at the same time.
+    awaited = [place_of(p) for p in OTHERS]
     done = threading.Event()
-    work = threading.Thread(target=run_beside, args=(others, done))
+    work = threading.Thread(target=run_beside, args=(awaited, done))
     work.start()
     yield
     done.set()
     work.join()
 
 
-def run_beside(others, done):
-    """The longest notebook first, 4.8; the one that counts verdicts when all others have run."""
-    last = [p for p in NOTEBOOKS if counts(p)]
-    here = [p for p in reversed(NOTEBOOKS) if p not in last + IN_JUPYTERLAB + ON_LIVE_SLIDES]
-    for paths in (here, last):
-        while paths is last and not all(place.exists() for place in others):
+def run_beside(awaited, done):
+    """What runs in no browser; then, when all others have run, the one that counts verdicts."""
+    here = [p for p in OTHERS if p not in IN_JUPYTERLAB + ON_LIVE_SLIDES]
+    for paths in (here, LAST):
+        while paths is LAST and not all(place.exists() for place in awaited):
             if done.wait(3):
                 return
         command = [sys.executable, "-m", "tools.notebooks", *(p.stem for p in paths)]

@@ -14,12 +14,12 @@ import pytest
 
 from normlib.questions import asked
 from normlib.trial import Trial, ledger
+from tests.conftest import OTHERS
 from tools.minutes import minutes
 from tools.notebooks import (
     NOTEBOOKS,
     ROOT,
     NotebookError,
-    counts,
     exercises,
     load,
     place_of,
@@ -254,7 +254,7 @@ def test_a_run_is_kept_until_something_it_depends_on_changes(tmp_path):
 def others_have_run():
     """All but the one that counts verdicts, two at a time; what does not run fails in its test."""
     with contextlib.suppress(NotebookError):
-        run_all([path for path in NOTEBOOKS if not counts(path)], tell=lambda text: None)
+        run_all(OTHERS, tell=lambda text: None)
 
 
 @pytest.mark.notebooks
