@@ -79,12 +79,11 @@ def _array(values):
 show = Picture  # plots.show(figure, see, alt) at the end of a cell
 
 
-def curves(x, runs, *, label_at=None, figsize=(8.4, 3.9), **settings):
+def curves(x, runs, *, figsize=(8.4, 3.9), **settings):
     """Curves over seeds, one per method: the mean as a line, minimum to maximum as a band.
 
-    x: (n,); runs: {method: (seeds, n)}, finite; label_at: the index of the point that carries the
-    method's name, by default where the curves are farthest apart (three or more get a legend);
-    settings go to the axes (title, xlabel, yscale, ...).
+    x: (n,); runs: {method: (seeds, n)}, finite. One or two are named at their right end, more in
+    a legend. settings go to the axes (title, yscale, ...).
     """
     x, runs = _array(x), {name: _array(values) for name, values in runs.items()}
     for name, values in runs.items():
@@ -92,12 +91,10 @@ def curves(x, runs, *, label_at=None, figsize=(8.4, 3.9), **settings):
             raise ValueError(f"{name}: expected shape (seeds, {len(x)}), got {values.shape}")
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: there are NaN or infinite values; leave them out and say so")
-    means = np.stack([values.mean(0) for values in runs.values()])
-    if label_at is None:
-        seen = np.log(means.clip(1e-300)) if settings.get("yscale") == "log" else means
-        label_at = int(np.ptp(seen, 0).argmax())
     fig, ax = plt.subplots(figsize=figsize)
     ax.set(**settings)
+    means, right = np.stack([values.mean(0) for values in runs.values()]), x.argmax()
+    upper = max(range(len(runs)), key=lambda i: (means[i, right], means[i].mean()))
     for i, (name, values) in enumerate(runs.items()):
         color, marker = LOOKS.get(name) or OTHERS[i % len(OTHERS)]
         ax.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.18, linewidth=0)
@@ -105,11 +102,9 @@ def curves(x, runs, *, label_at=None, figsize=(8.4, 3.9), **settings):
         if len(runs) > 2:
             ax.legend()
             continue
-        top = means[i, label_at] >= means[:, label_at].max()
-        last = label_at in (-1, len(x) - 1)
-        side = {"xytext": (9, 0)} if last else {"xytext": (0, 16 if top else -18)}
-        at = (x[label_at], means[i, label_at])
-        ax.annotate(name, at, textcoords="offset points", color=color, va="center", **side)
+        apart = (9, 8 if i == upper else -8)
+        end = {"xy": (x[right], means[i, right]), "xytext": apart, "textcoords": "offset points"}
+        ax.annotate(name, **end, color=color, va="center", annotation_clip=False)
     return fig
 
 

@@ -39,9 +39,8 @@ def pytest_collection_modifyitems(items):
 
     def place(item):
         kind = sum((i + 1) * (m in item.keywords) for i, m in enumerate(SLOW))
-        beside = kind == 1 and "test_widgets_page" in item.nodeid
         return (
-            2 if beside else kind,
+            2 if "test_widgets_page" in item.nodeid else kind,
             any(f"[{path.stem}]" in item.nodeid for path in LAST),
             not any(name in item.nodeid for name in first),
         )

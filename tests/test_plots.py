@@ -41,6 +41,20 @@ def test_curves_show_mean_and_range():
     plt.close(fig)
 
 
+@pytest.mark.parametrize("x", [[1, 2, 32], [32, 2, 1]])
+def test_the_names_of_two_curves_stand_right_of_their_ends_and_apart(x):
+    lower = np.array([[1.0, 5.0, 1.0]])  # both end in one point
+    runs = {"Batch Norm": lower, "without": lower + np.array([[0.0, 1.0, 0.0]])}
+    fig = plots.curves(x, runs, xscale="log")
+    fig.canvas.draw()
+    below, above = (text.get_window_extent() for text in fig.axes[0].texts)
+    right = fig.axes[0].transData.transform((32, 1.0))[0]
+    assert min(below.x0, above.x0) > right
+    assert max(below.x1, above.x1) < fig.bbox.x1
+    assert below.y1 < above.y0
+    plt.close(fig)
+
+
 @pytest.mark.parametrize(
     ("runs", "says"), [([1.0, 2.0], "shape"), ([[1.0, np.nan]], "NaN"), ([[1.0]], "shape")]
 )
