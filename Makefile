@@ -30,13 +30,13 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 
 # Tools for makers: linter, tests, browser driver, book. A student installs none of them.
 $(VENV)/.makers: tools/requirements.txt $(VENV)/.installed
-	$(BIN)/uv pip install -q --python $(BIN)/python -r $< || $(BIN)/python -m pip install -q -r $<
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -r $< || $(BIN)/python -m pip install -q -r $<
 	touch $@
 
 # Tools for teachers, apart from the course; their notebooks run on the course's kernel.
 $(TEACH)/.installed: tools/assignment/requirements.txt $(VENV)/.installed
 	$(PYTHON) -m venv $(TEACH)
-	$(BIN)/uv pip install -q --python $(TEACH)/bin/python -r $< || $(TEACH)/bin/python -m pip install -q -r $<
+	$(BIN)/uv pip install -q --compile-bytecode --python $(TEACH)/bin/python -r $< || $(TEACH)/bin/python -m pip install -q -r $<
 	$(BIN)/python -m ipykernel install --prefix $(TEACH) 2>/dev/null
 	mkdir -p $(TEACH)/share/jupyter/lab/settings
 	cp binder/overrides.json $(TEACH)/share/jupyter/lab/settings/
