@@ -99,12 +99,12 @@ def curves(x, runs, *, figsize=(8.4, 3.9), **settings):
         color, marker = LOOKS.get(name) or OTHERS[i % len(OTHERS)]
         ax.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.18, linewidth=0)
         ax.plot(x, means[i], color=color, marker=marker, label=name)
-        if len(runs) > 2:
-            ax.legend()
-            continue
-        apart = (9, 8 if i == upper else -8)
-        end = {"xy": (x[right], means[i, right]), "xytext": apart, "textcoords": "offset points"}
-        ax.annotate(name, **end, color=color, va="center", annotation_clip=False)
+        if len(runs) <= 2:
+            xy, apart = (x[right], means[i, right]), (9, 8 if i == upper else -8)
+            place = {"xytext": apart, "textcoords": "offset points", "annotation_clip": False}
+            ax.annotate(name, xy, color=color, va="center", **place)
+    if len(runs) > 2:
+        ax.legend()
     return fig
 
 
